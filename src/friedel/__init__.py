@@ -1,0 +1,51 @@
+"""friedel: from raw X-ray and electron detector frames to answers."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Everything is found on first use, so that importing friedel costs next to nothing.
+_ROOMS = {
+    "integration": "friedel.techniques.integration",
+    "tomography": "friedel.techniques.tomography",
+    "powder": "friedel.techniques.powder",
+}
+_NAMES = {
+    "Geometry": "friedel.instrument",
+    "Detector": "friedel.instrument",
+    "open": "friedel.io",
+    "FriedelError": "friedel.core.errors",
+}
+# Tasks, called from Python with the same parameters as from the shell.
+_TASKS = ("integrate1d", "integrate2d", "reconstruct", "xrdct", "simulate_xrdct", "rerun")
+
+__all__ = [
+    "Detector",
+    "FriedelError",
+    "Geometry",
+    "integrate1d",
+    "integrate2d",
+    "integration",
+    "open",
+    "powder",
+    "reconstruct",
+    "rerun",
+    "simulate_xrdct",
+    "tomography",
+    "xrdct",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(_ROOMS[name])
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _TASKS:
+        return getattr(importlib.import_module("friedel.apps.python"), name)
+    raise AttributeError(f"module 'friedel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

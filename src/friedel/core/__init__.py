@@ -1,0 +1,1 @@
+"""The task registry, parameters, units, provenance, progress and errors that every room relies on."""

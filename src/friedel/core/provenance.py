@@ -1,0 +1,155 @@
+"""The record of how a result was made, complete enough to repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .errors import FileError
+
+WHOLE_HASH_LIMIT = 64 * 1024**2
+SAMPLES = 16
+SAMPLE_SIZE = 1024**2
+
+
+def friedel_version() -> str:
+    """Return the installed version, or "unknown" for a bare source tree."""
+    try:
+        return version("friedel")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that a result depends on.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path.
+    size : int
+        Bytes.
+    mtime : str
+        Last modification, ISO 8601, UTC.
+    hash : str
+        ``blake2b:<hex>`` of the whole file up to 64 MiB, ``blake2b-sampled:<hex>`` of its size and 16 evenly
+        spread MiB for a larger one: reading terabytes again would cost more than the work itself.
+    """
+
+    path: str
+    size: int
+    mtime: str
+    hash: str
+
+    @classmethod
+    def describe(cls, path: str | Path) -> InputFile:
+        """Look at the file now.
+
+        Raises
+        ------
+        FileError
+            If it cannot be read.
+        """
+        try:
+            status = Path(path).stat()
+            digest = _hash_file(path, status.st_size)
+        except OSError as error:
+            raise FileError(path, error.strerror or str(error), "Check the path and the permissions.") from None
+        modified = datetime.fromtimestamp(status.st_mtime, UTC).isoformat()
+        return cls(str(Path(path).resolve()), status.st_size, modified, digest)
+
+
+def _hash_file(path: str | Path, size: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with Path(path).open("rb") as stream:
+        if size <= WHOLE_HASH_LIMIT:
+            digest.update(stream.read())
+            return f"blake2b:{digest.hexdigest()}"
+        digest.update(str(size).encode())
+        for sample in range(SAMPLES):
+            stream.seek(sample * (size - SAMPLE_SIZE) // (SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_SIZE))
+    return f"blake2b-sampled:{digest.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """One execution of a task, and the executions that made its inputs.
+
+    Attributes
+    ----------
+    task : str
+    version : int
+        The task's version.
+    parameters : dict
+        As given, plain JSON values.
+    device : str
+    friedel : str
+        friedel's version.
+    started : str
+        ISO 8601, UTC.
+    inputs : tuple of InputFile
+    earlier : tuple of Provenance
+        The records found in the input files.
+    """
+
+    task: str
+    version: int
+    parameters: dict[str, Any]
+    device: str
+    friedel: str
+    started: str
+    inputs: tuple[InputFile, ...] = ()
+    earlier: tuple[Provenance, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, task: str, task_version: int, parameters: dict[str, Any], device: str) -> Provenance:
+        """Start the record of an execution."""
+        return cls(task, task_version, parameters, device, friedel_version(), _now())
+
+    def with_inputs(self, paths: Iterable[str | Path], earlier: Iterable[Provenance] = ()) -> Provenance:
+        """Return the record with the files that were read and the records they carried."""
+        known = {item.path for item in self.inputs}
+        described = (InputFile.describe(path) for path in paths)
+        added = tuple(item for item in described if item.path not in known)
+        return replace(self, inputs=self.inputs + added, earlier=self.earlier + tuple(earlier))
+
+    def with_notes(self, **notes: Any) -> Provenance:
+        """Return the record with what the task found out by itself (a centre of rotation, a layout)."""
+        return replace(self, notes={**self.notes, **notes})
+
+    def to_json(self) -> str:
+        """Return the record as JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance:
+        """Read a record that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is not such a record.
+        """
+        return cls._from_dict(json.loads(text))
+
+    @classmethod
+    def _from_dict(cls, values: dict[str, Any]) -> Provenance:
+        try:
+            inputs = tuple(InputFile(**item) for item in values.pop("inputs", ()))
+            earlier = tuple(cls._from_dict(item) for item in values.pop("earlier", ()))
+            return cls(inputs=inputs, earlier=earlier, **values)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not a provenance record: {error}") from None

@@ -1,0 +1,1 @@
+"""The conventions on xarray: dimensions, units, sigma beside the signal, masks, provenance."""

@@ -1,0 +1,1 @@
+"""Beam, detectors, geometry, scans and the virtual beamline."""

@@ -1,0 +1,1 @@
+"""File formats: lazy frame sources, block sinks, NeXus in and out."""

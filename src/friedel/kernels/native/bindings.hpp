@@ -1,0 +1,7 @@
+// Each source file of the extension binds its own functions; module.cpp only lists them.
+#pragma once
+#include <nanobind/nanobind.h>
+
+namespace friedel {
+void bind_version(nanobind::module_ &m);
+}

@@ -1,0 +1,6 @@
+#include "bindings.hpp"
+
+NB_MODULE(_native, m) {
+    m.doc() = "Compiled twins of friedel's numpy reference kernels";
+    friedel::bind_version(m);
+}

@@ -1,0 +1,1 @@
+"""Elements, form factors, cells, space groups and crystals."""

@@ -1,0 +1,1 @@
+"""Runners: where blocks are processed."""

@@ -1,0 +1,1 @@
+"""One room for each technique; a technique never imports another."""

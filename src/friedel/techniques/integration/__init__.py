@@ -1,0 +1,1 @@
+"""Azimuthal integration: from frames to powder patterns."""

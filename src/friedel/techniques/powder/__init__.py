@@ -1,0 +1,1 @@
+"""Powder patterns of known phases."""

@@ -1,0 +1,1 @@
+"""Parallel-beam tomography: from sinograms to slices."""
