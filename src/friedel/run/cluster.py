@@ -27,6 +27,10 @@ BLOCKS_PER_THREAD = 3
 Job = tuple[BlockSource[Any], BlockPlan[Any, Any], BlockSink[Any]]
 
 
+def _hold(*job: Any) -> tuple[Any, ...]:
+    return job
+
+
 def process_block(job: Job, block: Block) -> Any:
     """Do one block in a worker; return its result only if the worker cannot store it itself."""
     source, plan, sink = job
@@ -61,11 +65,14 @@ class ClusterRunner:
         unit: str = "frames",
     ) -> None:
         """Apply `plan` to each block that `sink` still lacks; see `friedel.core.context.Runner`."""
+        import dask
         from distributed import as_completed
 
         pending = sink.pending(blocks)
         waiting = deque(pending)
-        [job] = self.client.scatter([(source, plan, sink)], broadcast=True, hash=False)
+        # A task rather than scattered data: the scheduler can repeat it when the workers that hold it die.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "100GB"}):
+            job = self.client.submit(_hold, source, plan, sink, pure=False)
         results = as_completed([], loop=self.client.loop, raise_errors=False)
         blocks_of: dict[Any, Block] = {}
 
@@ -131,7 +138,7 @@ def open_cluster_runner(cluster: str | None, scheduler: str | None) -> Iterator[
         if cluster is not None:
             address = stack.enter_context(start_cluster(cluster))
         try:
-            client = stack.enter_context(Client(address, timeout="15s", set_as_default=False))
+            client = stack.enter_context(Client(address, timeout="8s", set_as_default=False))
         except (OSError, ValueError) as error:
             raise ParameterError(
                 f"No Dask scheduler answers at {address}: {error}", "Give its address, like tcp://127.0.0.1:8786."
