@@ -1,1 +1,25 @@
 """Beam, detectors, geometry, scans and the virtual beamline."""
+
+from .detector import Detector
+from .fit2d import Fit2D
+from .geometry import Geometry
+from .radial import (
+    RadialScale,
+    radial_attributes,
+    radial_from_spacing,
+    radial_from_two_theta,
+    radial_scale,
+    two_theta_from_radial,
+)
+
+__all__ = [
+    "Detector",
+    "Fit2D",
+    "Geometry",
+    "RadialScale",
+    "radial_attributes",
+    "radial_from_spacing",
+    "radial_from_two_theta",
+    "radial_scale",
+    "two_theta_from_radial",
+]

@@ -1,0 +1,257 @@
+"""A detector: how many pixels, how large, which way round, and where its modules leave gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.errors import GeometryError, ParameterError
+
+from .models import GENERIC, DetectorModel, find_model, models_of_shape
+
+Span = tuple[int, int]
+BINNING_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A flat detector of equal pixels.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model; "Detector" if it is known by its pixels only.
+    shape : (int, int) or None
+        Rows and columns of the stored array; None until a frame tells (`with_shape`).
+    pixel1, pixel2 : float
+        Pixel size in m along the rows' axis (slow, y) and along the columns' axis (fast, x).
+    orientation : int
+        Where the stored array's first pixel is, as seen from the sample (like the EXIF tag, as in PONI files):
+        1 top left, 2 top right, 3 bottom right (the native one), 4 bottom left.
+    dummy : float or None
+        Value that marks an invalid pixel in signed data; unsigned data hold it wrapped around.
+    delta_dummy : float
+        Values within this distance from `dummy` are invalid too.
+    gap_rows, gap_columns : tuple of (int, int)
+        Spans (first, last + 1) without sensitive pixels.
+    """
+
+    name: str
+    shape: tuple[int, int] | None
+    pixel1: float
+    pixel2: float
+    orientation: int = 3
+    dummy: float | None = None
+    delta_dummy: float = 0.0
+    gap_rows: tuple[Span, ...] = ()
+    gap_columns: tuple[Span, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.pixel1) and self.pixel1 > 0 and np.isfinite(self.pixel2) and self.pixel2 > 0):
+            raise GeometryError(
+                f"The pixel size of {self.name} is {self.pixel1!r} by {self.pixel2!r} m.",
+                "Give two positive lengths in metres.",
+            )
+        if self.orientation not in (1, 2, 3, 4):
+            raise GeometryError(
+                f"The orientation of {self.name} is {self.orientation!r}.",
+                "It is 1 (top left), 2 (top right), 3 (bottom right, the native one) or 4 (bottom left).",
+            )
+        if self.shape is not None and (len(self.shape) != 2 or min(self.shape) < 1):
+            raise GeometryError(f"The shape of {self.name} is {self.shape}.", "Give rows and columns, 1 or more.")
+
+    @classmethod
+    def named(
+        cls, name: str, *, pixel1: float | None = None, pixel2: float | None = None, orientation: int = 3
+    ) -> Detector:
+        """Return a detector of a known model.
+
+        Parameters
+        ----------
+        name : str
+            Model, like "Pilatus300k", "pilatus cdte 2M", "Eiger2 4M"; case, spaces and dashes do not matter.
+        pixel1, pixel2 : float, optional
+            Pixel size in m; a multiple of the model's own means binned pixels.
+        orientation : int
+            See the class.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such model; the message lists those that are close.
+        GeometryError
+            If a pixel size is no multiple of the model's own.
+        """
+        model = find_model(name)
+        binning1 = _binning(model, pixel1, model.pixel1)
+        binning2 = _binning(model, pixel2, model.pixel2)
+        return cls(
+            name=model.name,
+            shape=(model.shape[0] // binning1, model.shape[1] // binning2),
+            pixel1=pixel1 or model.pixel1 * binning1,
+            pixel2=pixel2 or model.pixel2 * binning2,
+            orientation=orientation,
+            dummy=model.dummy,
+            delta_dummy=model.delta_dummy,
+            gap_rows=_binned_spans(model.gap_rows, binning1),
+            gap_columns=_binned_spans(model.gap_columns, binning2),
+        )
+
+    @classmethod
+    def from_shape(
+        cls, shape: tuple[int, int] | None, pixel1: float, pixel2: float | None = None, *, orientation: int = 3
+    ) -> Detector:
+        """Return a detector known by its pixels only: no gaps, no dummy value.
+
+        Parameters
+        ----------
+        shape : (int, int) or None
+            Rows and columns, None if not known yet.
+        pixel1, pixel2 : float
+            Pixel size in m; square pixels if `pixel2` is not given.
+        orientation : int
+            See the class.
+        """
+        return cls(GENERIC, shape, pixel1, pixel1 if pixel2 is None else pixel2, orientation)
+
+    @property
+    def generic(self) -> bool:
+        """Whether only the pixels are known, not the model."""
+        return self.name == GENERIC
+
+    def known_shape(self) -> tuple[int, int]:
+        """Return the shape.
+
+        Raises
+        ------
+        GeometryError
+            If it is not known.
+        """
+        if self.shape is None:
+            raise GeometryError(
+                "The detector's number of pixels is not known: its PONI file gives pixel sizes only.",
+                "Use geometry.for_shape(frame.shape).",
+            )
+        return self.shape
+
+    def with_shape(self, shape: tuple[int, int]) -> Detector:
+        """Return the detector for frames of `shape`.
+
+        Raises
+        ------
+        GeometryError
+            If this detector gives frames of another shape; the message names both and says what would fit.
+        """
+        shape = (int(shape[0]), int(shape[1]))
+        if self.shape == shape:
+            return self
+        if self.shape is None:
+            return replace(self, shape=shape)
+        frame, own = f"{shape[0]} x {shape[1]}", f"{self.shape[0]} x {self.shape[1]}"
+        raise GeometryError(
+            f"The frame has {frame} pixels (rows x columns), the detector {self.name} has {own}.",
+            " ".join(_advice(self, shape)),
+        )
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return where there is no sensitive pixel: bool (rows, columns), True = excluded.
+
+        Raises
+        ------
+        GeometryError
+            If the shape is not known.
+        """
+        mask = np.zeros(self.known_shape(), dtype=np.bool_)
+        for start, stop in self.gap_rows:
+            mask[start:stop] = True
+        for start, stop in self.gap_columns:
+            mask[:, start:stop] = True
+        return mask
+
+    def row_centers(self) -> NDArray[np.float64]:
+        """Return the first coordinate p1 in m of the centre of each row: float64 (rows,)."""
+        rows = self.known_shape()[0]
+        return _coordinates(np.arange(rows) + 0.5, rows, self.pixel1, self.orientation in (1, 2))
+
+    def column_centers(self) -> NDArray[np.float64]:
+        """Return the second coordinate p2 in m of the centre of each column: float64 (columns,)."""
+        columns = self.known_shape()[1]
+        return _coordinates(np.arange(columns) + 0.5, columns, self.pixel2, self.orientation in (1, 4))
+
+    def row_edges(self) -> NDArray[np.float64]:
+        """Return p1 in m of the edges between rows: float64 (rows + 1,)."""
+        rows = self.known_shape()[0]
+        return _coordinates(np.arange(rows + 1.0), rows, self.pixel1, self.orientation in (1, 2))
+
+    def column_edges(self) -> NDArray[np.float64]:
+        """Return p2 in m of the edges between columns: float64 (columns + 1,)."""
+        columns = self.known_shape()[1]
+        return _coordinates(np.arange(columns + 1.0), columns, self.pixel2, self.orientation in (1, 4))
+
+    def pixel_of(self, p1: float, p2: float) -> tuple[float, float]:
+        """Return where the point (p1, p2) in m lies in the stored array, in pixels; pixel i covers i to i + 1."""
+        row, column = p1 / self.pixel1, p2 / self.pixel2
+        if self.orientation in (1, 2):
+            row = self.known_shape()[0] - row
+        if self.orientation in (1, 4):
+            column = self.known_shape()[1] - column
+        return row, column
+
+
+def _coordinates(index: NDArray[np.float64], count: int, pixel: float, reverse: bool) -> NDArray[np.float64]:
+    return (count - index if reverse else index) * pixel
+
+
+def _binning(model: DetectorModel, pixel: float | None, native: float) -> int:
+    if pixel is None:
+        return model.default_binning
+    ratio = pixel / native
+    binning = round(ratio)
+    if binning < 1 or abs(ratio - binning) > BINNING_TOLERANCE * binning:
+        raise GeometryError(
+            f"A pixel of {model.name} measures {native * 1e6:g} µm; {pixel * 1e6:g} µm is no multiple of it.",
+            f"Correct the pixel size, or describe the detector by its pixels alone: 'Detector: {GENERIC}'.",
+        )
+    return binning
+
+
+def _binned_spans(spans: tuple[Span, ...], binning: int) -> tuple[Span, ...]:
+    """A binned pixel that holds any gap is gap."""
+    return tuple((start // binning, -(-stop // binning)) for start, stop in spans)
+
+
+def _advice(detector: Detector, shape: tuple[int, int]) -> list[str]:
+    own = detector.known_shape()
+    advice = []
+    fitting = models_of_shape(shape)
+    if fitting:
+        advice.append(f"Detectors with that shape: {', '.join(fitting)}.")
+    if shape == own[::-1]:
+        advice.append("The frame looks transposed.")
+    factors = (own[0] // shape[0], own[1] // shape[1])
+    if max(factors) > 1 and min(factors) >= 1 and shape == (own[0] // factors[0], own[1] // factors[1]):
+        sizes = f"{detector.pixel1 * factors[0]:g} and {detector.pixel2 * factors[1]:g} m"
+        advice.append(f"If the frame is binned {factors[0]} x {factors[1]}, give pixel sizes of {sizes}.")
+    if not advice:
+        advice.append("Give the geometry that belongs to these frames, or correct its detector.")
+    return advice
+
+
+def detector_for(name: str, pixel1: float | None, pixel2: float | None, shape: tuple[int, int] | None) -> Detector:
+    """Return the detector that a geometry file describes, in native orientation.
+
+    Raises
+    ------
+    ParameterError
+        If the model is not known.
+    GeometryError
+        If a generic detector has no pixel sizes.
+    """
+    model_name = name.strip()
+    if model_name and model_name.casefold() != GENERIC.casefold():
+        return Detector.named(model_name, pixel1=pixel1, pixel2=pixel2)
+    if pixel1 is None or pixel2 is None:
+        raise ParameterError("A detector known by its pixels only needs both pixel sizes.", "Give pixel1 and pixel2.")
+    return Detector.from_shape(shape, pixel1, pixel2)

@@ -1,0 +1,198 @@
+"""PONI files: the geometry of a detector as pyFAI writes it, text of ``key: value`` lines.
+
+Versions 1 (no version line), 2, 2.1 and 3 are read, 2.1 is written. Files are appended to by successive
+calibrations, so the last value of a key counts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from friedel.core.errors import FileError, GeometryError, OutputError, ParameterError
+
+from .detector import Detector, detector_for
+from .models import GENERIC
+
+if TYPE_CHECKING:
+    from .geometry import Geometry
+
+NEWEST_READ = 3.0
+PARAMETERS = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3")
+LARGEST_FILE = 16 * 1024**2
+
+
+def read_poni(path: str | Path) -> dict[str, Any]:
+    """Read a PONI file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        ``detector`` (`Detector`), ``distance``, ``poni1``, ``poni2`` (m), ``rot1``, ``rot2``, ``rot3`` (rad),
+        ``wavelength`` (m or None): the fields of a `Geometry`.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read or is no PONI file.
+    GeometryError
+        If it lacks a key, has a value that is not allowed or is newer than version 3; the message names it.
+    """
+    entries = _entries(path)
+    version = _version(path, entries)
+    missing = [key.capitalize() for key in PARAMETERS[:3] if key not in entries]
+    if missing:
+        raise GeometryError(f"{path}: no {' and no '.join(missing)}.", "Add the missing lines, or calibrate again.")
+    values: dict[str, Any] = {key: _number(path, entries, key) for key in PARAMETERS}
+    if values["distance"] == 0:
+        raise GeometryError(f"{path}: Distance is 0.", "Give the distance from the sample to the detector in metres.")
+    wavelength = _number(path, entries, "wavelength") or None
+    if wavelength is not None and wavelength < 0:
+        raise GeometryError(f"{path}: Wavelength is {wavelength}.", "Give the wavelength in metres.")
+    _refuse_distortion(path, entries)
+    try:
+        detector = _detector(path, entries, version)
+    except ParameterError as error:
+        raise GeometryError(f"{path}: {error.problem}", error.remedy) from None
+    return {"detector": detector, **values, "wavelength": wavelength}
+
+
+def _entries(path: str | Path) -> dict[str, str]:
+    """Return the last value of each key; keys in lower case."""
+    try:
+        if Path(path).stat().st_size > LARGEST_FILE:
+            raise FileError(path, "too large for a PONI file.", "Give the geometry file, not the data.")
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(path, error.strerror or str(error), "Check the path and the permissions.") from None
+    except UnicodeDecodeError:
+        raise FileError(path, "not a text file.", "Give the PONI file that the calibration wrote.") from None
+    entries = {}
+    for line in text.splitlines():
+        key, separator, value = line.partition(":")
+        if separator and not line.lstrip().startswith("#"):
+            entries[key.strip().casefold()] = value.strip()
+    if not entries:
+        raise FileError(path, "no 'key: value' line in it.", "Give the PONI file that the calibration wrote.")
+    return entries
+
+
+def _version(path: str | Path, entries: dict[str, str]) -> float:
+    text = entries.get("poni_version", "1")
+    try:
+        version = float(text)
+    except ValueError:
+        raise GeometryError(f"{path}: poni_version is {text!r}.", "It is 1, 2, 2.1 or 3.") from None
+    if not 1 <= version <= NEWEST_READ:
+        raise GeometryError(
+            f"{path}: poni_version is {text}; friedel reads versions up to {NEWEST_READ:g}.",
+            "Write the geometry as version 2.1, or use a newer friedel.",
+        )
+    return version
+
+
+def _number(path: str | Path, entries: dict[str, str], key: str) -> float:
+    """Return a value as a number; a rotation or the wavelength may be absent or None and is then 0."""
+    text = entries.get(key, "0")
+    if text.casefold() in ("none", "null", "") and key not in PARAMETERS[:3]:
+        return 0.0
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < float("inf"):
+        raise GeometryError(f"{path}: {key.capitalize()} is {text!r}.", "Give a number.")
+    return number
+
+
+def _refuse_distortion(path: str | Path, entries: dict[str, str]) -> None:
+    spline = entries.get("splinefile", "None")
+    if spline.casefold() not in ("none", "null", ""):
+        raise GeometryError(
+            f"{path}: SplineFile is {spline}; distorted detectors are not supported yet.",
+            "Correct the frames for distortion first and set 'SplineFile: None'.",
+        )
+    if entries.get("parallax", "False").casefold() == "true":
+        raise GeometryError(
+            f"{path}: Parallax is True; the correction for parallax is not supported yet.",
+            "Calibrate without it, or set 'Parallax: False' and accept the shift of the outer rings.",
+        )
+
+
+def _detector(path: str | Path, entries: dict[str, str], version: float) -> Detector:
+    name = entries.get("detector", GENERIC)
+    if Path(name).suffix in (".h5", ".nxs", ".hdf5"):
+        raise GeometryError(
+            f"{path}: Detector is the NeXus detector file {name}; those are not supported yet.",
+            f"Describe the detector by its pixels: 'Detector: {GENERIC}' with pixel1 and pixel2.",
+        )
+    if version < 2:
+        sizes = [_number(path, entries, key) or None for key in ("pixelsize1", "pixelsize2")]
+        return detector_for(name, sizes[0], sizes[1], None)
+    return _configured_detector(path, name, entries.get("detector_config", "{}"))
+
+
+def _configured_detector(path: str | Path, name: str, text: str) -> Detector:
+    try:
+        config = json.loads(text)
+        shape = config.get("max_shape")
+        sizes = [None if config.get(key) is None else float(config[key]) for key in ("pixel1", "pixel2")]
+        orientation = int(config.get("orientation") or 3)
+        if config.get("splineFile"):
+            _refuse_distortion(path, {"splinefile": str(config["splineFile"])})
+        known = None if shape is None else (int(shape[0]), int(shape[1]))
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        raise GeometryError(
+            f"{path}: Detector_config is {text!r}: {error}.",
+            'Give JSON like {"pixel1": 0.000172, "pixel2": 0.000172, "orientation": 3}.',
+        ) from None
+    detector = detector_for(name, sizes[0], sizes[1], known)
+    return _oriented(path, detector, orientation)
+
+
+def _oriented(path: str | Path, detector: Detector, orientation: int) -> Detector:
+    try:
+        return replace(detector, orientation=orientation)
+    except GeometryError as error:
+        raise GeometryError(f"{path}: {error.problem}", error.remedy) from None
+
+
+def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
+    """Write a PONI file of version 2.1.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    detector = geometry.detector
+    config: dict[str, Any] = {"pixel1": float(detector.pixel1), "pixel2": float(detector.pixel2)}
+    if detector.generic:
+        config["max_shape"] = None if detector.shape is None else list(detector.shape)
+    config["orientation"] = detector.orientation
+    lines = [
+        "# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis",
+        f"# Written by friedel on {datetime.now().astimezone().isoformat(timespec='seconds')}",
+        *(f"# {line}" for line in comment.splitlines()),
+        "poni_version: 2.1",
+        f"Detector: {detector.name}",
+        f"Detector_config: {json.dumps(config)}",
+        *(f"{key.capitalize()}: {float(getattr(geometry, key))!r}" for key in PARAMETERS),
+    ]
+    if geometry.wavelength is not None:
+        lines.append(f"Wavelength: {float(geometry.wavelength)!r}")
+    # Written beside and renamed, so that no reader ever meets half a geometry.
+    partial = Path(f"{path}.partial")
+    try:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None

@@ -1,0 +1,237 @@
+"""Radial units: what is measured from the beam outwards, and how one follows from another.
+
+θ is half the scattering angle 2θ, λ the wavelength (de Graef & McHenry, Structure of Materials, ch. 11):
+
+    q = 4π sin θ / λ        d = λ / (2 sin θ)        r = √(x² + y²)
+
+where x and y are the pixel's coordinates perpendicular to the beam, so r is no function of 2θ alone on a
+tilted detector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from friedel.core.errors import GeometryError, ParameterError
+from friedel.core.units import RADIAL_UNITS, RadialUnit
+
+Quantity = Literal["two_theta", "q", "d", "r"]
+QUANTITIES: tuple[str, ...] = get_args(Quantity)
+_Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RadialScale:
+    """What a radial unit measures.
+
+    Attributes
+    ----------
+    name : str
+        As the user gives it, like "q_nm^-1".
+    quantity : {"two_theta", "q", "d", "r"}
+    units : str
+        Spelling for the ``units`` attribute, like "1/nm".
+    long_name : str
+        Spelling for the ``long_name`` attribute and the axis of a plot.
+    scale : float
+        Shown value for one SI unit (rad, 1/m or m).
+    """
+
+    name: RadialUnit
+    quantity: Quantity
+    units: str
+    long_name: str
+    scale: float
+
+    @property
+    def needs_wavelength(self) -> bool:
+        """Whether the value depends on the wavelength."""
+        return self.quantity in ("q", "d")
+
+    def attributes(self) -> dict[str, str]:
+        """Return the attributes of a coordinate named ``radial``."""
+        return {"units": self.units, "long_name": self.long_name, "radial_unit": self.name}
+
+
+_SCALES: dict[str, RadialScale] = {
+    scale.name: scale
+    for scale in (
+        RadialScale("2th_deg", "two_theta", "deg", "scattering angle 2θ", 180.0 / np.pi),
+        RadialScale("2th_rad", "two_theta", "rad", "scattering angle 2θ", 1.0),
+        RadialScale("q_nm^-1", "q", "1/nm", "scattering vector q", 1e-9),
+        RadialScale("q_A^-1", "q", "1/Angstrom", "scattering vector q", 1e-10),
+        RadialScale("d_nm", "d", "nm", "lattice spacing d", 1e9),
+        RadialScale("d_A", "d", "Angstrom", "lattice spacing d", 1e10),
+        RadialScale("r_mm", "r", "mm", "radius from the beam", 1e3),
+        RadialScale("r_m", "r", "m", "radius from the beam", 1.0),
+    )
+}
+
+
+def radial_scale(unit: str) -> RadialScale:
+    """Return what `unit` measures.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such unit; the message lists those that are.
+    """
+    if unit not in _SCALES:
+        raise ParameterError(f"There is no radial unit {unit!r}.", "Radial units: " + ", ".join(RADIAL_UNITS))
+    return _SCALES[unit]
+
+
+def radial_attributes(unit: str) -> dict[str, str]:
+    """Return ``units``, ``long_name`` and ``radial_unit`` for a coordinate named ``radial``."""
+    return radial_scale(unit).attributes()
+
+
+def require_wavelength(unit: str, wavelength: float | None) -> float:
+    """Return `wavelength`, or NaN for a unit that needs none.
+
+    Raises
+    ------
+    GeometryError
+        If `unit` needs a wavelength and there is none.
+    """
+    if wavelength is not None:
+        return wavelength
+    if not radial_scale(unit).needs_wavelength:
+        return float("nan")
+    raise GeometryError(
+        f"The radial unit {unit} needs the wavelength, and the geometry has none.",
+        "Add a line 'Wavelength: <metres>' to the PONI file, or ask for 2th_deg, 2th_rad, r_mm or r_m.",
+    )
+
+
+def radial_from_position(radius: _Array, along_beam: _Array, unit: str, wavelength: float | None = None) -> _Array:
+    """Return the radial value of points in the sample frame.
+
+    Parameters
+    ----------
+    radius : ndarray of float64
+        Distance from the beam in m.
+    along_beam : ndarray of float64
+        Coordinate along the beam in m, measured from the sample.
+    unit : str
+        Radial unit.
+    wavelength : float or None
+        In m; needed for q and d.
+
+    Returns
+    -------
+    ndarray of float64
+        In `unit`; d is infinite on the beam.
+
+    Raises
+    ------
+    GeometryError
+        If `unit` needs a wavelength and there is none.
+    """
+    scale = radial_scale(unit)
+    wavelength = require_wavelength(unit, wavelength)
+    if scale.quantity == "r":
+        return radius * scale.scale
+    if scale.quantity == "two_theta":
+        return np.asarray(np.arctan2(radius, along_beam)) * scale.scale
+    # sin θ = √((1 − cos 2θ)/2) = r / √(2R(R + z)) without the cancellation near the beam.
+    length = np.sqrt(radius * radius + along_beam * along_beam)
+    sine = radius / np.sqrt(2.0 * length * (length + along_beam))
+    return _from_sine(sine, scale, wavelength)
+
+
+def _from_sine(sine: _Array, scale: RadialScale, wavelength: float) -> _Array:
+    if scale.quantity == "q":
+        return np.asarray((4.0 * np.pi / wavelength * scale.scale) * sine)
+    with np.errstate(divide="ignore"):
+        return np.asarray((0.5 * wavelength * scale.scale) / sine)
+
+
+def radial_from_two_theta(
+    two_theta: ArrayLike, unit: str, wavelength: float | None = None, distance: float | None = None
+) -> _Array:
+    """Return the radial value at scattering angles.
+
+    Parameters
+    ----------
+    two_theta : array_like
+        Scattering angle in rad.
+    unit : str
+        Radial unit of the result.
+    wavelength : float or None
+        In m; needed for q and d.
+    distance : float or None
+        Sample to detector in m; needed for r, which is that on a detector perpendicular to the beam.
+
+    Raises
+    ------
+    GeometryError
+        If the wavelength or the distance is needed and missing.
+    """
+    scale = radial_scale(unit)
+    angle = np.asarray(two_theta, dtype=np.float64)
+    if scale.quantity == "two_theta":
+        return angle * scale.scale
+    if scale.quantity == "r":
+        return np.asarray(_require_distance(unit, distance) * np.tan(angle) * scale.scale)
+    return _from_sine(np.asarray(np.sin(0.5 * angle)), scale, require_wavelength(unit, wavelength))
+
+
+def two_theta_from_radial(
+    radial: ArrayLike, unit: str, wavelength: float | None = None, distance: float | None = None
+) -> _Array:
+    """Return scattering angles in rad; the inverse of `radial_from_two_theta`.
+
+    Values that no angle reaches (q > 4π/λ, d < λ/2) give NaN.
+    """
+    scale = radial_scale(unit)
+    value = np.asarray(radial, dtype=np.float64) / scale.scale
+    if scale.quantity == "two_theta":
+        return value
+    if scale.quantity == "r":
+        return np.asarray(np.arctan(value / _require_distance(unit, distance)))
+    wavelength = require_wavelength(unit, wavelength)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sine = value * wavelength / (4.0 * np.pi) if scale.quantity == "q" else wavelength / (2.0 * value)
+        return np.asarray(2.0 * np.arcsin(sine))
+
+
+def radial_from_spacing(
+    spacing: ArrayLike, unit: str, wavelength: float | None = None, distance: float | None = None
+) -> _Array:
+    """Return where lattice spacings appear; NaN where no angle reaches them (d < λ/2).
+
+    Parameters
+    ----------
+    spacing : array_like
+        Lattice spacing d in Å.
+    unit, wavelength, distance
+        As for `radial_from_two_theta`; q and d units need no wavelength here.
+    """
+    scale = radial_scale(unit)
+    metres = np.asarray(spacing, dtype=np.float64) * 1e-10
+    if scale.quantity == "d":
+        return metres * scale.scale
+    if scale.quantity == "q":
+        return 2.0 * np.pi / metres * scale.scale
+    if wavelength is None:
+        raise GeometryError(
+            f"A lattice spacing has no place on the radial unit {unit} without the wavelength.",
+            "Give the wavelength, or ask for a unit of q or d.",
+        )
+    return radial_from_two_theta(_angle_of_spacing(metres, wavelength), unit, wavelength, distance)
+
+
+def _angle_of_spacing(spacing: _Array, wavelength: float) -> _Array:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(2.0 * np.arcsin(wavelength / (2.0 * spacing)))
+
+
+def _require_distance(unit: str, distance: float | None) -> float:
+    if distance is None:
+        raise GeometryError(f"The radial unit {unit} needs the distance to the detector.", "Give the distance.")
+    return distance
