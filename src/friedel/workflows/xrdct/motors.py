@@ -1,0 +1,161 @@
+"""Which of a scan's per-frame values is the rotation, the translation, the height and the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.errors import DataError
+
+# Names in use at beamlines, the most telling first; NeXus spells the first of each.
+ROTATION_NAMES = ("rotation_angle", "rotation", "rot", "omega", "phi", "theta", "srot", "diffrz", "hrrz", "om", "angle")
+TRANSLATION_NAMES = ("x_translation", "translation", "y_translation", "dty", "diffty", "samx", "samy", "x", "y", "sx")
+LAYER_NAMES = ("z_translation", "dtz", "difftz", "samz", "z", "layer", "height")
+MONITOR_NAMES = ("monitor", "control", "fpico6", "i0", "ion_chamber", "mon", "pico6", "integral")
+
+RADIAN_NAMES = ("rad", "radian", "radians")
+
+
+class AxisLike(Protocol):
+    """One value per frame, with the unit and the place in the file."""
+
+    @property
+    def values(self) -> NDArray[np.float64]: ...
+
+    @property
+    def units(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class ScanMotors:
+    """The per-frame values of a translation-rotation scan.
+
+    Attributes
+    ----------
+    rotation : ndarray of float64, shape (frames,)
+        Degrees.
+    translation : ndarray of float64, shape (frames,)
+        In `translation_unit`.
+    layer : ndarray of float64, shape (frames,), or None
+        Height, in `translation_unit`; None when it does not move.
+    monitor : ndarray of float64, shape (frames,), or None
+        Counts that are proportional to the intensity of the beam.
+    translation_unit : str
+    names : dict
+        Role to the name of the axis that was taken for it.
+    """
+
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+    layer: NDArray[np.float64] | None
+    monitor: NDArray[np.float64] | None
+    translation_unit: str
+    names: dict[str, str]
+
+    @classmethod
+    def identify(
+        cls,
+        axes: Mapping[str, AxisLike],
+        rotation: str | None = None,
+        translation: str | None = None,
+        layer: str | None = None,
+        monitor: str | None = None,
+    ) -> ScanMotors:
+        """Find the motors among the axes of a scan; a name that is given is taken.
+
+        Parameters
+        ----------
+        axes : mapping
+            Name to values, unit and path.
+        rotation, translation, layer, monitor : str, optional
+            Names of axes. "none" leaves out the layer or the monitor.
+
+        Raises
+        ------
+        DataError
+            If a name is not there, or the rotation or the translation cannot be told.
+        """
+        found: dict[str, str] = {}
+        found["rotation"] = _choose(axes, "rotation", rotation, ROTATION_NAMES, found)
+        found["translation"] = _choose(axes, "translation", translation, TRANSLATION_NAMES, found)
+        optional = {"layer": (layer, LAYER_NAMES), "monitor": (monitor, MONITOR_NAMES)}
+        for role, (wanted, names) in optional.items():
+            name = None if wanted == "none" else _find(axes, role, wanted, names, found)
+            if name is not None:
+                found[role] = name
+        moving = axes[found["translation"]]
+        return cls(
+            rotation=_degrees(axes[found["rotation"]]),
+            translation=np.asarray(moving.values, float),
+            layer=_values(axes, found.get("layer")),
+            monitor=_monitor(axes, found.get("monitor")),
+            translation_unit=moving.units or "mm",
+            names=found,
+        )
+
+
+def _values(axes: Mapping[str, AxisLike], name: str | None) -> NDArray[np.float64] | None:
+    return None if name is None else np.asarray(axes[name].values, float)
+
+
+def _degrees(axis: AxisLike) -> NDArray[np.float64]:
+    values = np.asarray(axis.values, float)
+    return np.degrees(values) if axis.units.lower() in RADIAN_NAMES else values
+
+
+def _monitor(axes: Mapping[str, AxisLike], name: str | None) -> NDArray[np.float64] | None:
+    values = _values(axes, name)
+    if values is None:
+        return None
+    bad = np.flatnonzero(~(values > 0))
+    if bad.size:
+        raise DataError(
+            f"The monitor {name} is not positive at {bad.size} frames: {values[bad[0]]} at frame {bad[0]}.",
+            "Name another with --monitor, or leave it out with --monitor none.",
+        )
+    return values
+
+
+def _moves(axis: AxisLike) -> bool:
+    values = np.asarray(axis.values, float)
+    return values.size > 1 and bool(np.any(values != values[0]))
+
+
+def _find(
+    axes: Mapping[str, AxisLike], role: str, wanted: str | None, names: Sequence[str], taken: Mapping[str, str]
+) -> str | None:
+    if wanted is not None:
+        for name, axis in axes.items():
+            if wanted in (name, axis.path):
+                return name
+        raise DataError(f"There is no {role} called {wanted!r}.", _listing(axes))
+    free = {name.lower(): name for name, axis in axes.items() if name not in taken.values() and _moves(axis)}
+    for candidate in names:
+        for lower, name in free.items():
+            parts = axes[name].path.lower().strip("/").split("/")
+            # NXmonitor groups are called control and hold `data`: the group's name tells more than the dataset's.
+            if candidate == lower or (candidate in parts[-2:] and role == "monitor"):
+                return name
+    return None
+
+
+def _choose(
+    axes: Mapping[str, AxisLike], role: str, wanted: str | None, names: Sequence[str], taken: Mapping[str, str]
+) -> str:
+    name = _find(axes, role, wanted, names, taken)
+    if name is None:
+        raise DataError(
+            f"The {role} of the scan cannot be told from the names.", f"Name it with --{role}. {_listing(axes)}"
+        )
+    return name
+
+
+def _listing(axes: Mapping[str, AxisLike]) -> str:
+    return "Values with one entry per frame: " + (", ".join(axes) or "none") + "."
