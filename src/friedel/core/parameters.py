@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -41,10 +41,15 @@ def _as_path(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-FilePath = Annotated[str, BeforeValidator(_as_path)]
+@dataclass(frozen=True)
+class NamesFiles:
+    """Marks a type whose text is a path, so that a record can be repeated from another folder."""
+
+
+FilePath = Annotated[str, BeforeValidator(_as_path), NamesFiles()]
 """One file, as text; pathlib paths are accepted."""
 
-FilePaths = Annotated[tuple[str, ...], BeforeValidator(_as_paths)]
+FilePaths = Annotated[tuple[str, ...], BeforeValidator(_as_paths), NamesFiles()]
 """One or more files or glob patterns, as text; a single one is accepted."""
 
 
@@ -66,6 +71,29 @@ class Parameters(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ParameterError(_describe(error)) from None
+
+    def located(self, folder: str | Path) -> Self:
+        """Return the same parameters with every relative path taken from `folder`."""
+        moved = {
+            name: _located(getattr(self, name), Path(folder))
+            for name, field in type(self).model_fields.items()
+            if NamesFiles() in field.metadata or _names_files(field.annotation)
+        }
+        return self.model_copy(update=moved)
+
+
+def _names_files(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated and NamesFiles() in get_args(annotation)[1:]:
+        return True
+    return any(_names_files(inner) for inner in get_args(annotation))
+
+
+def _located(value: Any, folder: Path) -> Any:
+    if isinstance(value, str):
+        return str(folder / value)
+    if isinstance(value, tuple):
+        return tuple(_located(item, folder) for item in value)
+    return value
 
 
 def _describe(error: ValidationError) -> str:

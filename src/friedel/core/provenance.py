@@ -102,6 +102,10 @@ class Provenance:
     inputs : tuple of InputFile
     earlier : tuple of Provenance
         The records found in the input files.
+    notes : dict
+        What the task found out by itself.
+    folder : str
+        The working folder, from which relative paths in the parameters count.
     """
 
     task: str
@@ -113,11 +117,12 @@ class Provenance:
     inputs: tuple[InputFile, ...] = ()
     earlier: tuple[Provenance, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
 
     @classmethod
     def begin(cls, task: str, task_version: int, parameters: dict[str, Any], device: str) -> Provenance:
         """Start the record of an execution."""
-        return cls(task, task_version, parameters, device, friedel_version(), _now())
+        return cls(task, task_version, parameters, device, friedel_version(), _now(), folder=str(Path.cwd()))
 
     def with_inputs(self, paths: Iterable[str | Path], earlier: Iterable[Provenance] = ()) -> Provenance:
         """Return the record with the files that were read and the records they carried."""

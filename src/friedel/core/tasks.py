@@ -6,11 +6,11 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from .context import Context
-from .errors import ParameterError
+from .errors import MissingDependencyError, ParameterError
 from .parameters import Parameters
 from .provenance import Provenance
 
@@ -74,10 +74,12 @@ def registry() -> dict[str, Task[Any]]:
     ------
     ParameterError
         If two packages define a task of the same name.
+    MissingDependencyError
+        If a module that is said to hold tasks cannot be imported.
     """
     found: dict[str, Task[Any]] = {}
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.value):
-        for definition in _tasks_of(entry_point.load()):
+        for definition in _tasks_of(_load(entry_point)):
             if found.setdefault(definition.name, definition) is not definition:
                 rivals = f"{found[definition.name].run} and {definition.run}"
                 raise ParameterError(
@@ -85,6 +87,17 @@ def registry() -> dict[str, Task[Any]]:
                     "Uninstall one of them.",
                 )
     return dict(sorted(found.items()))
+
+
+def _load(entry_point: EntryPoint) -> Any:
+    try:
+        return entry_point.load()
+    except ImportError as error:
+        owner = entry_point.dist.name if entry_point.dist else "a package"
+        raise MissingDependencyError(
+            f"{owner} announces tasks in {entry_point.value}, which cannot be imported: {error}.",
+            f"Repair or uninstall {owner}.",
+        ) from error
 
 
 def _tasks_of(module: Any) -> Iterator[Task[Any]]:

@@ -1,0 +1,222 @@
+"""The commands: one for each task of the registry, and those that look at tasks, files and results."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Group, Parameter
+
+from friedel.core.context import SilentProgress
+from friedel.core.errors import FileError, ParameterError
+from friedel.core.parameters import Parameters
+from friedel.core.provenance import friedel_version
+from friedel.core.tasks import Task, find_task, registry
+
+from .options import COMMON_OPTIONS, running_parameters, signature
+
+TASKS = Group("Tasks", sort_key=0)
+LOOKING = Group("Looking", sort_key=1)
+
+
+def make_application() -> App:
+    """Return the command line with a command for each registered task."""
+    application = App(
+        name="friedel",
+        help="From raw X-ray and electron detector frames to patterns, maps, volumes and phases.",
+        version=friedel_version,
+        group_commands=Group("Other", sort_key=2),
+    )
+    for task in registry().values():
+        _add(application, task)
+    for command in (info, tasks, schema, report):
+        application.command(command, group=LOOKING)
+    application.command(_with_running_options(rerun), name="rerun", group=TASKS)
+    return application
+
+
+def _add(application: App, task: Task[Any]) -> None:
+    *groups, name = task.name.split()
+    parent = application
+    for group in groups:
+        if group not in parent:
+            parent.command(App(name=group, help=_group_help(group), group=TASKS))
+        parent = parent[group]
+    parent.command(_task_command(task), name=name, group=TASKS if parent is application else None)
+
+
+def _group_help(group: str) -> str:
+    members = [task.name.removeprefix(f"{group} ") for task in registry().values() if task.name.startswith(f"{group} ")]
+    return f"{group.capitalize()}: {', '.join(members)}."
+
+
+def _task_command(task: Task[Any]) -> Callable[..., None]:
+    def command(*values: Any, **options: Any) -> None:
+        bound = command.__signature__.bind(*values, **options)  # type: ignore[attr-defined]
+        given = {name: value for name, value in bound.arguments.items() if value is not None}
+        common = {name: given.pop(name) for name in COMMON_OPTIONS if name in given}
+        parameters = task.parameters.parse(_from_file(common.pop("config", None)) | given)
+        _execute(task, parameters, **common)
+
+    command.__name__ = task.name.replace(" ", "_")
+    command.__doc__ = _escaped(inspect.cleandoc(task.parameters.__doc__ or ""))
+    command.__signature__ = signature(task)  # type: ignore[attr-defined]
+    command.__annotations__ = {name: item.annotation for name, item in signature(task).parameters.items()}
+    return command
+
+
+def _escaped(text: str) -> str:
+    """Return only the summary and prose of a docstring: its numpydoc sections are for Python readers."""
+    lines = text.splitlines()
+    underlined = [number - 1 for number, line in enumerate(lines) if line and set(line) == {"-"}]
+    return "\n".join(lines[: underlined[0]] if underlined else lines).strip()
+
+
+def _with_running_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say where a task is executed to a command that takes them as keywords."""
+    own = inspect.signature(function, eval_str=True)
+    kept = [item for item in own.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
+    names = tuple(name for name in COMMON_OPTIONS if name != "config")
+
+    def command(*values: Any, **options: Any) -> None:
+        function(*values, **{name: value for name, value in options.items() if value is not None})
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = own.replace(parameters=kept + running_parameters(names))  # type: ignore[attr-defined]
+    command.__annotations__ = {name: item.annotation for name, item in command.__signature__.parameters.items()}  # type: ignore[attr-defined]
+    return command
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(path, error.strerror or str(error), "Check the path.") from None
+    except ValueError as error:
+        raise FileError(path, f"is not JSON: {error}", "See friedel schema TASK --template.") from None
+    if not isinstance(values, dict):
+        raise FileError(path, "holds no table of parameters.", "See friedel schema TASK --template.")
+    return values
+
+
+def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **where: Any) -> None:
+    from friedel.apps.execution import Placement, execute
+
+    from .main import cancellation_by_signals
+    from .progress import make_progress, shown
+
+    progress = SilentProgress() if quiet else make_progress()
+    with cancellation_by_signals() as cancellation, shown(progress):
+        result, usage = execute(task, parameters, Placement(progress=progress, cancellation=cancellation, **where))
+    written = [str(path) for name in ("output", "report") if (path := getattr(parameters, name, None))]
+    if not written:
+        _write(repr(result))
+    elif not quiet:
+        cost = f"{usage.seconds:.1f} s, {usage.peak_memory / 1e6:.0f} MB of memory at most"
+        _write(f"Wrote {' and '.join(written)} ({cost}).")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def info(file: str, /) -> None:
+    """Say what is in a file: shapes, units, axes, and what friedel can do with it.
+
+    Parameters
+    ----------
+    file
+        A frame file, a scan, a geometry or a result.
+    """
+    from friedel.io.inspect import describe_file
+
+    _write(str(describe_file(file)))
+
+
+def tasks() -> None:
+    """List every task, a line each."""
+    names = registry()
+    width = max((len(name) for name in names), default=0)
+    for name, task in names.items():
+        _write(f"{name:<{width}}  {task.summary}")
+
+
+def schema(*task: str, template: bool = False) -> None:
+    """Print the JSON schema of a task's parameters.
+
+    Parameters
+    ----------
+    task
+        The task's name.
+    template
+        Print a parameters file with the defaults instead, to be edited and given to --config.
+    """
+    if not task:
+        raise ParameterError("TASK is missing.", "Tasks: " + ", ".join(registry()))
+    found = find_task(" ".join(task))
+    _write(json.dumps(_template(found) if template else found.schema(), indent=2, ensure_ascii=False))
+
+
+def _template(task: Task[Any]) -> dict[str, Any]:
+    from pydantic_core import to_jsonable_python
+
+    fields = task.parameters.model_fields
+    defaults = {
+        name: None if field.is_required() else field.get_default(call_default_factory=True)
+        for name, field in fields.items()
+    }
+    values: dict[str, Any] = to_jsonable_python(defaults)
+    return values
+
+
+def report(result: str, /, *, output: Annotated[str | None, Parameter(alias="-o")] = None) -> None:
+    """Draw the report of a result: one HTML page, and its pictures beside it.
+
+    Parameters
+    ----------
+    result
+        A file that friedel wrote.
+    output
+        The page to write (default: the result's name with .html).
+    """
+    from friedel.apps.report import write_report
+
+    page = Path(output) if output else Path(result).with_suffix(".html")
+    write_report(result, page)
+    _write(f"Wrote {page}.")
+
+
+def rerun(
+    result: str,
+    /,
+    *,
+    output: Annotated[str | None, Parameter(alias="-o")] = None,
+    report: str | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    **where: Any,
+) -> None:
+    """Make a result again from the record in its file.
+
+    Parameters
+    ----------
+    result
+        A file that friedel wrote.
+    output
+        The file to write (default: <stem>_rerun.h5 beside the result).
+    report
+        Where to write a report.
+    force
+        Go on although an input file or the task's version has changed.
+    """
+    from friedel.apps.rerun import check_unchanged, repeat
+
+    repetition = repeat(result, output, report)
+    if not force:
+        check_unchanged(repetition)
+    _execute(repetition.task, repetition.parameters, **where)

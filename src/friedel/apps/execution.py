@@ -1,0 +1,87 @@
+"""Executes a task for whoever asks: runner, device, progress and report around the task's own function."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from friedel.core.context import Cancellation, Context, Progress, SilentProgress
+from friedel.core.parameters import Parameters
+from friedel.core.tasks import Task
+from friedel.device.choice import resolve_device
+from friedel.run import make_runner
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a task is executed and whom it tells; never what its result is.
+
+    Attributes
+    ----------
+    device : str or None
+        "cpu", "cuda", "cuda:N" or "auto"; by default the variable ``FRIEDEL_DEVICE``, else "cpu".
+    threads : int or None
+        Threads in this process; by default the variable ``FRIEDEL_THREADS``, else one for each core.
+    cluster : str or None
+        A Dask cluster to start, such as "local:4".
+    scheduler : str or None
+        Address of a running Dask scheduler.
+    progress : Progress
+    cancellation : Cancellation
+    """
+
+    device: str | None = None
+    threads: int | None = None
+    cluster: str | None = None
+    scheduler: str | None = None
+    progress: Progress = field(default_factory=SilentProgress)
+    cancellation: Cancellation = field(default_factory=Cancellation)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an execution cost.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall-clock time.
+    peak_memory : int
+        Largest resident size of this process and of any one child since they started, bytes.
+    """
+
+    seconds: float
+    peak_memory: int
+
+
+def peak_memory() -> int:
+    """Return the largest resident size of this process or of any one finished child, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tuple[Any, Usage]:
+    """Execute `task`, then write the report if its parameters ask for one.
+
+    Returns
+    -------
+    result
+        What the task's function returned, as a rule an `xarray.Dataset`.
+    Usage
+    """
+    started = time.perf_counter()
+    device = resolve_device(placement.device)
+    with make_runner(placement.threads, placement.cluster, placement.scheduler) as runner:
+        context = Context(runner, device, placement.progress, placement.cancellation)
+        result = task.execute(parameters, context)
+    usage = Usage(time.perf_counter() - started, peak_memory())
+    report = getattr(parameters, "report", None)
+    if report:
+        from friedel.apps.report import write_report
+
+        written = getattr(parameters, "output", None)
+        write_report(written or result, report, usage=usage)
+    return result, usage
