@@ -28,7 +28,7 @@ np.savez(sys.argv[2], **outputs)
 
 
 def peer_python() -> Path:
-    """Return the interpreter that ``FRIEDEL_PEERS`` names, else that of ``.venv-peers`` in the repository, else skip."""
+    """Return the interpreter that ``FRIEDEL_PEERS`` names, else that of ``.venv-peers``, else skip."""
     named = os.environ.get(VARIABLE)
     python = Path(named) if named else REPOSITORY / ".venv-peers" / "bin" / "python"
     if not python.exists():

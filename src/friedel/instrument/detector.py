@@ -173,22 +173,24 @@ class Detector:
     def row_centers(self) -> NDArray[np.float64]:
         """Return the first coordinate p1 in m of the centre of each row: float64 (rows,)."""
         rows = self.known_shape()[0]
-        return _coordinates(np.arange(rows) + 0.5, rows, self.pixel1, self.orientation in (1, 2))
+        return _coordinates(np.arange(rows, dtype=np.float64) + 0.5, rows, self.pixel1, self.orientation in (1, 2))
 
     def column_centers(self) -> NDArray[np.float64]:
         """Return the second coordinate p2 in m of the centre of each column: float64 (columns,)."""
         columns = self.known_shape()[1]
-        return _coordinates(np.arange(columns) + 0.5, columns, self.pixel2, self.orientation in (1, 4))
+        return _coordinates(
+            np.arange(columns, dtype=np.float64) + 0.5, columns, self.pixel2, self.orientation in (1, 4)
+        )
 
     def row_edges(self) -> NDArray[np.float64]:
         """Return p1 in m of the edges between rows: float64 (rows + 1,)."""
         rows = self.known_shape()[0]
-        return _coordinates(np.arange(rows + 1.0), rows, self.pixel1, self.orientation in (1, 2))
+        return _coordinates(np.arange(rows + 1, dtype=np.float64), rows, self.pixel1, self.orientation in (1, 2))
 
     def column_edges(self) -> NDArray[np.float64]:
         """Return p2 in m of the edges between columns: float64 (columns + 1,)."""
         columns = self.known_shape()[1]
-        return _coordinates(np.arange(columns + 1.0), columns, self.pixel2, self.orientation in (1, 4))
+        return _coordinates(np.arange(columns + 1, dtype=np.float64), columns, self.pixel2, self.orientation in (1, 4))
 
     def pixel_of(self, p1: float, p2: float) -> tuple[float, float]:
         """Return where the point (p1, p2) in m lies in the stored array, in pixels; pixel i covers i to i + 1."""
