@@ -1,1 +1,24 @@
 """File formats: lazy frame sources, block sinks, NeXus in and out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Axis": "axes",
+    "FrameSource": "frames",
+    "open_frames": "frames",
+}
+
+__all__ = list(_HOMES)  # pyright: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"friedel.io.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'friedel.io' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)
