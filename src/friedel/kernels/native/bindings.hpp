@@ -5,4 +5,5 @@
 namespace friedel {
 void bind_version(nanobind::module_ &m);
 void bind_poisson(nanobind::module_ &m);
+void bind_splitting(nanobind::module_ &m);
 }
