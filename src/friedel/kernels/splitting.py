@@ -33,7 +33,8 @@ THINNEST = 1e-12
 """A polygon with less area than this times that of its bounding box counts as a point."""
 
 AT_POLE = 1e-9
-"""A corner nearer to the pole than this times its farthest sibling has no azimuth of its own."""
+"""A corner nearer to the pole than this times its farthest sibling has no azimuth of its own; an edge whose azimuth
+changes by half a turn, to within this fraction of a turn, passes through the pole."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -380,13 +381,11 @@ def _outline(corners: list[Vertex], turn: float, pole: float) -> list[Vertex]:
     """Return the corners with azimuths that run on past the cut, and the points needed to enclose the pole."""
     if not all(math.isfinite(value) for corner in corners for value in corner):
         return []
-    if math.isfinite(pole):
-        farthest = max(abs(r - pole) for r, _ in corners)
-        beams = [number for number, (r, _) in enumerate(corners) if abs(r - pole) <= AT_POLE * farthest]
-        if beams:
-            after = beams[0] + 1
-            others = _run_on((corners[after:] + corners[:after])[:3], turn)
-            return [*others, (pole, others[-1][1]), (pole, others[0][1])]
+    opening = _opening(corners, turn, pole) if math.isfinite(pole) else None
+    if opening is not None:
+        first, count = opening
+        others = _run_on((corners[first:] + corners[:first])[:count], turn)
+        return [*others, (pole, others[-1][1]), (pole, others[0][1])]
     outline = _run_on(corners, turn)
     (r0, chi0), (_, last) = outline[0], outline[-1]
     closing = last + _short_way(chi0 - last, turn)
@@ -395,6 +394,20 @@ def _outline(corners: list[Vertex], turn: float, pole: float) -> list[Vertex]:
     if not math.isfinite(pole):
         return []
     return [*outline, (r0, closing), (pole, closing), (pole, chi0)]
+
+
+def _opening(corners: list[Vertex], turn: float, pole: float) -> tuple[int, int] | None:
+    """Return (first corner, number of corners) of an outline that meets the beam, where its azimuth jumps."""
+    nearest = AT_POLE * max(abs(r - pole) for r, _ in corners)
+    at_pole = [abs(r - pole) <= nearest for r, _ in corners]
+    for number in range(4):
+        after = (number + 1) % 4
+        if at_pole[number]:
+            return after, 3
+        step = _short_way(corners[after][1] - corners[number][1], turn)
+        if not at_pole[after] and abs(step) >= (0.5 - AT_POLE) * turn:
+            return after, 4
+    return None
 
 
 def _run_on(corners: list[Vertex], turn: float) -> list[Vertex]:

@@ -161,30 +161,37 @@ bool outline_of(const double *r, const double *chi, double pole, const Axis &rad
         if (!std::isfinite(r[i]) || !std::isfinite(chi[i])) return false;
         farthest = std::max(farthest, std::abs(r[i] - pole));
     }
-    int beam = -1;
+    auto short_way = [&](int from, int to) {
+        const double step = azimuth.scaled(chi[to]) - azimuth.scaled(chi[from]);
+        return step - azimuth.turn * std::nearbyint(step / azimuth.turn);
+    };
+    // The outline meets the beam at a corner or on an edge: there its azimuth jumps, so it is opened there.
+    int start = 0, corners = 4;
+    bool opened = false;
     if (std::isfinite(pole))
-        for (int i = 0; i < 4; ++i)
-            if (std::abs(r[i] - pole) <= at_pole * farthest) beam = i;
-    const int start = (beam + 1) & 3, corners = beam >= 0 ? 3 : 4;
+        for (int i = 0; i < 4 && !opened; ++i) {
+            const int next = (i + 1) & 3;
+            if (std::abs(r[i] - pole) <= at_pole * farthest)
+                start = next, corners = 3, opened = true;
+            else if (std::abs(r[next] - pole) > at_pole * farthest &&
+                     std::abs(short_way(i, next)) >= (0.5 - at_pole) * azimuth.turn)
+                start = next, opened = true;
+        }
     double y = azimuth.scaled(chi[start]);
     out.n = 0;
     out.add(radial.scaled(r[start]), y);
-    auto step_to = [&](int corner) {
-        const double step = azimuth.scaled(chi[corner]) - y;
-        return step - azimuth.turn * std::nearbyint(step / azimuth.turn);
-    };
     for (int i = 1; i < corners; ++i) {
         const int corner = (start + i) & 3;
-        y += step_to(corner);
+        y += short_way((corner + 3) & 3, corner);
         out.add(radial.scaled(r[corner]), y);
     }
     const double pole_x = radial.scaled(pole);
-    if (beam >= 0) {
+    if (opened) {
         out.add(pole_x, y);
         out.add(pole_x, out.y[0]);
         return true;
     }
-    const double closed = y + step_to(start);
+    const double closed = y + short_way(3, 0);
     if (std::abs(closed - out.y[0]) > 0.5 * azimuth.turn) {  // the outline runs round the beam
         if (!std::isfinite(pole)) return false;
         const double first = out.y[0];
