@@ -66,7 +66,8 @@ class Axis:
     @property
     def centers(self) -> Floats:
         """Centres of the bins, shape (n_bins,)."""
-        return self.low + (np.arange(self.n_bins) + 0.5) * self.step
+        numbers: Floats = np.arange(self.n_bins, dtype=np.float64)
+        return self.low + (numbers + 0.5) * self.step
 
     @property
     def turn_bins(self) -> float:
