@@ -38,12 +38,18 @@ def read_record(path: str | Path) -> Provenance:
     FileError
         If the file cannot be read or carries no record.
     """
-    from friedel.io.nexus import read_provenance
+    from friedel.io.nexus import open_dataset
 
-    records = read_provenance(path)
-    if not records:
+    with open_dataset(path) as dataset:
+        text = dataset.attrs.get("provenance")
+    if not text:
         raise FileError(path, "has no record of how it was made.", "Only results that friedel wrote can be repeated.")
-    return records[-1]
+    try:
+        return Provenance.from_json(text)
+    except ValueError as error:
+        raise FileError(
+            path, f"its record cannot be read ({error}).", "The file is damaged or not from friedel."
+        ) from None
 
 
 def repeat(result: str | Path, output: str | Path | None = None, report: str | Path | None = None) -> Repetition:

@@ -1,0 +1,475 @@
+// The part of the scatter kernels that is compiled once: packing the map, sharing the work between threads.
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+
+#include "bindings.hpp"
+#include "parallel.hpp"
+#include "scatter_plan.hpp"
+
+namespace nb = nanobind;
+
+namespace friedel {
+template <class T, class... Options>
+using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu, Options...>;
+template <class T>
+using Vector1 = Array<const T, nb::ndim<1>>;
+template <class T>
+using Out2 = Array<T, nb::ndim<2>>;
+
+void grow(InvalidPixels &list) {
+    list.capacity = list.capacity ? 2 * list.capacity : 1024;
+    void *larger = std::realloc(list.pixels, list.capacity * sizeof(uint32_t));
+    if (!larger) throw std::bad_alloc();
+    list.pixels = static_cast<uint32_t *>(larger);
+}
+
+// ---- packing ---------------------------------------------------------------------------------------------
+
+constexpr int most_tile_bins = 32;
+// Bins past the last one that kernels may add zeros to.
+constexpr int64_t spare_bins = most_tile_bins + 1;
+
+struct Map {
+    const int64_t *pointers;
+    const int32_t *bins;
+    const float *weights;
+    const uint8_t *keep;
+    int64_t n_pixels, n_bins;
+
+    int64_t begin(int64_t pixel) const { return keep[pixel] ? pointers[pixel] : 0; }
+    int64_t end(int64_t pixel) const { return keep[pixel] ? pointers[pixel + 1] : 0; }
+    // Entries of a pixel, from the first on, that fall into consecutive bins.
+    int consecutive(int64_t pixel) const {
+        const int64_t from = begin(pixel), to = end(pixel);
+        int64_t e = from;
+        while (e < to && e - from < most_tile_bins && bins[e] == bins[from] + (e - from)) ++e;
+        return static_cast<int>(e - from);
+    }
+};
+
+// Number of consecutive bins to store for each pixel of a tile, so that the least work remains: a stored bin
+// costs about 1 for every pixel, an extra about 4 for itself.
+static int best_tile_bins(const Map &map, int64_t tile) {
+    int64_t histogram[most_tile_bins + 1] = {};
+    const int64_t start = tile * tile_pixels, stop = std::min(start + tile_pixels, map.n_pixels);
+    for (int64_t i = start; i < stop; ++i) ++histogram[map.consecutive(i)];
+    if (histogram[0] == stop - start) return 0;
+    int best = 1;
+    int64_t best_cost = INT64_MAX;
+    for (int bins = 1; bins <= most_tile_bins; ++bins) {
+        int64_t cost = static_cast<int64_t>(bins) * tile_pixels;
+        for (int n = bins + 1; n <= most_tile_bins; ++n) cost += 4 * (n - bins) * histogram[n];
+        if (cost < best_cost) best = bins, best_cost = cost;
+    }
+    return best;
+}
+
+static int64_t count_extras(const Map &map, int64_t tile, int bins) {
+    int64_t n = 0;
+    for (int64_t i = tile * tile_pixels; i < std::min((tile + 1) * tile_pixels, map.n_pixels); ++i)
+        n += map.end(i) - map.begin(i) - std::min(map.consecutive(i), bins);
+    return n;
+}
+
+template <class T>
+static nb::ndarray<nb::numpy, T> own(std::unique_ptr<T[]> data, size_t n) {
+    T *pointer = data.release();
+    nb::capsule owner(pointer, [](void *p) noexcept { delete[] static_cast<T *>(p); });
+    return nb::ndarray<nb::numpy, T>(pointer, {n}, owner);
+}
+
+struct Packed {
+    int64_t n_tiles;
+    bool wide, unit;
+    std::unique_ptr<uint16_t[]> first16;
+    std::unique_ptr<uint32_t[]> first32;
+    std::unique_ptr<uint8_t[]> tile_bins;
+    std::unique_ptr<int64_t[]> tile_weights, extra_pointers;
+    std::unique_ptr<float[]> weights, extra_weights;
+    std::unique_ptr<uint16_t[]> extra_pixels;
+    std::unique_ptr<uint32_t[]> extra_bins;
+
+    void set_first(int64_t i, int64_t bin) {
+        if (wide)
+            first32[i] = static_cast<uint32_t>(bin);
+        else
+            first16[i] = static_cast<uint16_t>(bin);
+    }
+};
+
+static void fill_tile(const Map &map, Packed &packed, int64_t tile) {
+    const int bins = packed.tile_bins[tile];
+    float *weights = packed.unit ? nullptr : packed.weights.get() + packed.tile_weights[tile];
+    int64_t extra = packed.extra_pointers[tile];
+    for (int pixel = 0; pixel < tile_pixels; ++pixel) {
+        const int place = pixel % tile_stride * tile_streams + pixel / tile_stride;
+        const int64_t i = tile * tile_pixels + pixel;
+        const int n = i < map.n_pixels ? std::min(map.consecutive(i), bins) : 0;
+        packed.set_first(tile * tile_pixels + place, n ? map.bins[map.begin(i)] : map.n_bins);
+        for (int k = 0; weights && k < bins; ++k) weights[place * bins + k] = k < n ? map.weights[map.begin(i) + k] : 0.0f;
+        for (int64_t e = n ? map.begin(i) + n : 0; n && e < map.end(i); ++e, ++extra) {
+            packed.extra_pixels[extra] = static_cast<uint16_t>(pixel);
+            packed.extra_bins[extra] = static_cast<uint32_t>(map.bins[e]);
+            packed.extra_weights[extra] = map.weights[e];
+        }
+    }
+}
+
+static bool is_unit(const Map &map) {
+    for (int64_t i = 0; i < map.n_pixels; ++i) {
+        const int64_t begin = map.begin(i), end = map.end(i);
+        if (end - begin > 1 || (end > begin && map.weights[begin] != 1.0f)) return false;
+    }
+    return true;
+}
+
+static nb::dict pack_map(Vector1<int64_t> pointers, Vector1<int32_t> bins, Vector1<float> weights, Vector1<uint8_t> keep,
+                         int64_t n_bins) {
+    const Map map{pointers.data(), bins.data(), weights.data(), keep.data(), static_cast<int64_t>(keep.size()), n_bins};
+    Packed packed;
+    int64_t n_weights = 0;
+    const int64_t n_tiles = packed.n_tiles = (map.n_pixels + tile_pixels - 1) / tile_pixels;
+    {
+        nb::gil_scoped_release release;
+        packed.wide = n_bins > UINT16_MAX;
+        packed.unit = is_unit(map);
+        if (packed.wide)
+            packed.first32.reset(new uint32_t[n_tiles * tile_pixels]);
+        else
+            packed.first16.reset(new uint16_t[n_tiles * tile_pixels]);
+        packed.tile_bins.reset(new uint8_t[n_tiles]);
+        packed.tile_weights.reset(new int64_t[n_tiles]);
+        packed.extra_pointers.reset(new int64_t[n_tiles + 1]());
+        for (int64_t tile = 0; tile < n_tiles; ++tile) {
+            const int n = best_tile_bins(map, tile);
+            packed.tile_bins[tile] = static_cast<uint8_t>(n);
+            packed.tile_weights[tile] = n_weights;
+            if (!packed.unit) n_weights += n * tile_pixels;
+            packed.extra_pointers[tile + 1] = packed.extra_pointers[tile] + count_extras(map, tile, n);
+        }
+        const int64_t n_extras = packed.extra_pointers[n_tiles];
+        packed.weights.reset(new float[n_weights]);
+        packed.extra_pixels.reset(new uint16_t[n_extras]);
+        packed.extra_bins.reset(new uint32_t[n_extras]);
+        packed.extra_weights.reset(new float[n_extras]);
+        for (int64_t tile = 0; tile < n_tiles; ++tile) fill_tile(map, packed, tile);
+    }
+    const size_t n_extras = packed.extra_pointers[n_tiles], places = n_tiles * tile_pixels;
+    nb::dict out;
+    if (packed.wide)
+        out["first"] = own(std::move(packed.first32), places);
+    else
+        out["first"] = own(std::move(packed.first16), places);
+    out["tile_bins"] = own(std::move(packed.tile_bins), n_tiles);
+    out["tile_weights"] = own(std::move(packed.tile_weights), n_tiles);
+    out["weights"] = own(std::move(packed.weights), n_weights);
+    out["extra_pointers"] = own(std::move(packed.extra_pointers), n_tiles + 1);
+    out["extra_pixels"] = own(std::move(packed.extra_pixels), n_extras);
+    out["extra_bins"] = own(std::move(packed.extra_bins), n_extras);
+    out["extra_weights"] = own(std::move(packed.extra_weights), n_extras);
+    out["unit"] = packed.unit;
+    return out;
+}
+
+// ---- the packed map as python holds it ---------------------------------------------------------------------
+
+class PackedMap {
+  public:
+    PackedMap(nb::dict arrays, int64_t n_pixels, int64_t n_bins, int64_t piece_pixels, std::optional<Vector1<float>> normalization,
+              std::optional<Vector1<double>> dark, std::optional<Vector1<double>> dark_variance) {
+        plan.n_pixels = n_pixels;
+        plan.n_bins = n_bins;
+        plan.n_tiles = (n_pixels + tile_pixels - 1) / tile_pixels;
+        plan.piece_pixels = piece_pixels;
+        if (piece_pixels <= 0 || piece_pixels % piece_alignment) throw nb::value_error("piece_pixels must be a multiple of 8192");
+        plan.unit = nb::cast<bool>(arrays["unit"]);
+        plan.wide = n_bins > UINT16_MAX;
+        const size_t places = plan.n_tiles * tile_pixels, tiles = plan.n_tiles;
+        plan.first = plan.wide ? static_cast<const void *>(hold<uint32_t>(arrays["first"], places))
+                               : hold<uint16_t>(arrays["first"], places);
+        plan.tile_bins = hold<uint8_t>(arrays["tile_bins"], tiles);
+        plan.tile_weights = hold<int64_t>(arrays["tile_weights"], tiles);
+        plan.weights = hold<float>(arrays["weights"]);
+        plan.extra_pointers = hold<int64_t>(arrays["extra_pointers"], tiles + 1);
+        plan.extra_pixels = hold<uint16_t>(arrays["extra_pixels"]);
+        plan.extra_bins = hold<uint32_t>(arrays["extra_bins"]);
+        plan.extra_weights = hold<float>(arrays["extra_weights"]);
+        plan.normalization = hold(normalization);
+        plan.dark = hold(dark);
+        dark_variance_ = hold(dark_variance);
+    }
+
+    // Call function(bin, weight) for each entry of a pixel, in a fixed order.
+    template <class Function>
+    void entries(int64_t pixel, Function &&function) const {
+        const int64_t tile = pixel / tile_pixels;
+        const int number = static_cast<int>(pixel % tile_pixels), n = plan.tile_bins[tile];
+        const int place = number % tile_stride * tile_streams + number / tile_stride;
+        const int64_t first = plan.first_bin(tile, place);
+        if (n == 0 || first == plan.n_bins) return;
+        if (plan.unit) return function(first, 1.0);
+        const float *weights = plan.weights + plan.tile_weights[tile] + place * n;
+        for (int k = 0; k < n; ++k)
+            if (weights[k] != 0) function(first + k, static_cast<double>(weights[k]));
+        const uint16_t *begin = plan.extra_pixels + plan.extra_pointers[tile], *end = plan.extra_pixels + plan.extra_pointers[tile + 1];
+        for (auto e = std::lower_bound(begin, end, number); e < end && *e == number; ++e)
+            function(static_cast<int64_t>(plan.extra_bins[e - plan.extra_pixels]),
+                     static_cast<double>(plan.extra_weights[e - plan.extra_pixels]));
+    }
+
+    // Add what a pixel contributes beside its signal. Rows: norm, norm^2, count, entries, dark, dark variance, c^2.
+    void contribute(int64_t pixel, double *out) const {
+        const double w = plan.normalization ? plan.normalization[pixel] : 1.0;
+        const double dark = plan.dark ? plan.dark[pixel] : 0.0, dark_variance = dark_variance_ ? dark_variance_[pixel] : 0.0;
+        entries(pixel, [&](int64_t bin, double c) {
+            const double norm = c * w, values[n_constants] = {norm, norm * norm, c, 1.0, c * dark, c * c * dark_variance, c * c};
+            for (int row = 0; row < n_constants; ++row) out[row * plan.n_bins + bin] += values[row];
+        });
+    }
+
+    static constexpr int n_constants = 7;
+    Plan plan{};
+
+  private:
+    template <class T>
+    const T *hold(nb::handle object, std::optional<size_t> size = {}) {
+        auto array = nb::cast<Vector1<T>>(object);
+        if (size && array.size() != *size) throw nb::value_error("a packed map's arrays do not fit together");
+        held_.push_back(nb::cast(array));
+        return array.data();
+    }
+    template <class T>
+    const T *hold(const std::optional<Vector1<T>> &array) {
+        if (!array) return nullptr;
+        if (array->size() != static_cast<size_t>(plan.n_pixels)) throw nb::value_error("one value for each pixel is needed");
+        held_.push_back(nb::cast(*array));
+        return array->data();
+    }
+
+    std::vector<nb::object> held_;
+    const double *dark_variance_ = nullptr;
+};
+
+// (7, n_bins): what all pixels contribute beside their signals.
+static void constants(const PackedMap &map, Out2<double> out) {
+    double *to = out.data();
+    nb::gil_scoped_release release;
+    std::fill_n(to, PackedMap::n_constants * map.plan.n_bins, 0.0);
+    for (int64_t pixel = 0; pixel < map.plan.n_pixels; ++pixel) map.contribute(pixel, to);
+}
+
+// (frames, 7, n_bins): what the invalid pixels of each frame would have contributed.
+static void removed(const PackedMap &map, const std::vector<Vector1<uint32_t>> &invalid, Array<double, nb::ndim<3>> out, int threads) {
+    const int64_t stride = PackedMap::n_constants * map.plan.n_bins;
+    double *to = out.data();
+    nb::gil_scoped_release release;
+    parallel_for(invalid.size(), threads, [&](std::size_t f) {
+        std::fill_n(to + f * stride, stride, 0.0);
+        for (size_t i = 0; i < invalid[f].size(); ++i) map.contribute(invalid[f].data()[i], to + f * stride);
+    });
+}
+
+// ---- the work, shared between threads ------------------------------------------------------------------------
+
+template <class T>
+struct Free {
+    void operator()(T *p) const { std::free(p); }
+};
+template <class T>
+using Aligned = std::unique_ptr<T, Free<T>>;
+
+template <class T>
+static Aligned<T> allocate(size_t n, bool clear = true) {
+    const size_t bytes = (n * sizeof(T) + 63) / 64 * 64;
+    void *memory = std::aligned_alloc(64, bytes ? bytes : 64);
+    if (!memory) throw std::bad_alloc();
+    if (clear) std::memset(memory, 0, bytes);
+    return Aligned<T>(static_cast<T *>(memory));
+}
+
+struct Request {
+    const PackedMap &map;
+    Work work;  // what all items share
+    std::vector<Frame> frames;
+    int threads, lanes_wanted;
+    double *signal, *variance;  // (n_frames, n_bins)
+    std::vector<std::vector<InvalidPixels>> invalid;  // for each piece, for each frame
+    std::vector<std::string> problems;
+
+    ~Request() {
+        for (auto &piece : invalid)
+            for (auto &list : piece) std::free(list.pixels);
+    }
+    int64_t sums_of_group(int lanes) const {
+        return (map.plan.n_bins + spare_bins) * n_sums(work.model) * lanes;
+    }
+};
+
+// Sums of a group of frames, (bin, signal | variance, lane), to (frame, bin).
+static void write_sums(Request &request, const double *sums, int64_t first, int n_frames, int lanes) {
+    const int n = n_sums(request.work.model);
+    const int64_t n_bins = request.map.plan.n_bins;
+    for (int f = 0; f < n_frames; ++f)
+        for (int64_t b = 0; b < n_bins; ++b) {
+            request.signal[(first + f) * n_bins + b] = sums[b * n * lanes + f];
+            if (n == 2) request.variance[(first + f) * n_bins + b] = sums[(b * n + 1) * lanes + f];
+        }
+}
+
+static bool run_pieces(Request &request, int64_t first, int n_frames, int lanes, int64_t piece_begin, int64_t piece_end,
+                       double *piece, double *sums) {
+    auto scratch = allocate<Scratch>(1, false);
+    Work work = request.work;
+    work.plan = &request.map.plan;
+    work.n_frames = n_frames;
+    work.lanes = lanes;
+    work.frames = request.frames.data() + first;
+    work.invalid = request.invalid[piece_begin].data() + first;
+    work.piece_begin = piece_begin;
+    work.piece_end = piece_end;
+    work.piece = piece;
+    work.sums = sums;
+    work.scratch = scratch.get();
+    kernels().scatter(work);
+    if (!work.problem) return true;
+    request.problems[first + work.failed] = work.problem;
+    return false;
+}
+
+static int lanes_for(const Request &request, int64_t group) {
+    if (request.work.model == ErrorModel::azimuthal || group == 1) return 1;
+    return group <= 4 || kernels().most_lanes < 8 ? 4 : 8;
+}
+
+// Frames that go through together: as many as there are lanes, but no fewer groups than threads, and sums of
+// a size that stays in cache.
+static int64_t group_size(const Request &request) {
+    const int64_t n = static_cast<int64_t>(request.frames.size());
+    if (request.work.model == ErrorModel::azimuthal) return 1;
+    if (request.lanes_wanted) return std::min(request.lanes_wanted, kernels().most_lanes);
+    const int64_t most = request.map.plan.n_bins > 40000 ? 1 : kernels().most_lanes;
+    return std::clamp((n + request.threads - 1) / request.threads, int64_t{1}, most);
+}
+
+// One group of frames on one thread.
+static void run_group(Request &request, int64_t first, int n_frames) {
+    const int lanes = lanes_for(request, n_frames);
+    const int64_t n = request.sums_of_group(lanes), pieces = request.map.plan.n_pieces();
+    auto sums = allocate<double>(n);
+    auto piece = pieces > 1 ? allocate<double>(n) : nullptr;
+    if (run_pieces(request, first, n_frames, lanes, 0, pieces, pieces > 1 ? piece.get() : sums.get(), sums.get()))
+        write_sums(request, sums.get(), first, n_frames, lanes);
+}
+
+// One group of frames on all threads, each taking pieces; they are added in the same order as by run_group.
+static void split_group(Request &request, int64_t first, int n_frames) {
+    const int lanes = lanes_for(request, n_frames);
+    const int64_t n = request.sums_of_group(lanes), pieces = request.map.plan.n_pieces();
+    std::vector<Aligned<double>> partial(pieces);
+    parallel_for(pieces, request.threads, [&](std::size_t p) {
+        partial[p] = allocate<double>(n);
+        if (!run_pieces(request, first, n_frames, lanes, p, p + 1, partial[p].get(), partial[p].get())) partial[p].reset();
+    });
+    if (std::any_of(partial.begin(), partial.end(), [](const auto &sums) { return !sums; })) return;
+    auto sums = allocate<double>(n);
+    for (const auto &part : partial)
+        for (int64_t i = 0; i < n; ++i) sums.get()[i] += part.get()[i];
+    write_sums(request, sums.get(), first, n_frames, lanes);
+}
+
+static void run_request(Request &request) {
+    const int64_t n = static_cast<int64_t>(request.frames.size()), group = group_size(request);
+    const int64_t groups = (n + group - 1) / group;
+    const auto frames_of = [&](int64_t g) { return static_cast<int>(std::min(group, n - g * group)); };
+    const bool split = groups < request.threads && request.work.codec != Codec::byte_offset;
+    if (split)
+        for (int64_t g = 0; g < groups; ++g) split_group(request, g * group, frames_of(g));
+    else
+        parallel_for(groups, request.threads, [&](std::size_t g) { run_group(request, g * group, frames_of(g)); });
+}
+
+// Invalid pixels of all pieces of a frame, in order.
+static nb::object invalid_of(const Request &request, size_t frame) {
+    size_t n = 0;
+    for (const auto &piece : request.invalid) n += piece[frame].size;
+    if (n == 0) return nb::none();
+    std::unique_ptr<uint32_t[]> pixels(new uint32_t[n]);
+    size_t at = 0;
+    for (const auto &piece : request.invalid) {
+        std::copy_n(piece[frame].pixels, piece[frame].size, pixels.get() + at);
+        at += piece[frame].size;
+    }
+    return nb::cast(own(std::move(pixels), n));
+}
+
+static std::vector<Frame> frames_from(const std::vector<Vector1<uint8_t>> &buffers,
+                                      const std::optional<Array<const double, nb::ndim<2>>> &variance,
+                                      const std::optional<Array<const double, nb::ndim<2>>> &mean) {
+    std::vector<Frame> frames(buffers.size());
+    for (size_t f = 0; f < frames.size(); ++f) {
+        frames[f] = {buffers[f].data(), buffers[f].size(), nullptr, nullptr};
+        if (variance) frames[f].variance = variance->data() + (variance->shape(0) > 1 ? f * variance->shape(1) : 0);
+        if (mean) frames[f].mean = mean->data() + f * mean->shape(1);
+    }
+    return frames;
+}
+
+// Sum frames into `signal` and `variance` (frames, n_bins). Returns for each frame: what is wrong with it or
+// '', its invalid pixels or None, the number of contributing pixels below zero.
+static nb::tuple scatter_frames(const PackedMap &map, const std::vector<Vector1<uint8_t>> &buffers, int codec, int type,
+                                int model, std::optional<Array<const double, nb::ndim<2>>> variance,
+                                std::optional<Array<const double, nb::ndim<2>>> mean,
+                                std::optional<std::pair<uint32_t, uint32_t>> integer_range,
+                                std::optional<std::pair<double, double>> float_range, Out2<double> signal_sums,
+                                std::optional<Out2<double>> variance_sums, int threads, int lanes) {
+    Request request{map, {}, frames_from(buffers, variance, mean), std::max(threads, 1), lanes, signal_sums.data(), nullptr, {}, {}};
+    if (variance_sums) request.variance = variance_sums->data();
+    request.problems.resize(buffers.size());
+    request.invalid.assign(map.plan.n_pieces(), std::vector<InvalidPixels>(buffers.size()));
+    Work &work = request.work;
+    work.codec = static_cast<Codec>(codec);
+    work.type = static_cast<ElementType>(type);
+    work.model = static_cast<ErrorModel>(model);
+    work.screen.range = integer_range || float_range;
+    if (integer_range) std::tie(work.screen.low, work.screen.span) = *integer_range;
+    if (float_range) std::tie(work.screen.dummy, work.screen.delta) = *float_range;
+    {
+        nb::gil_scoped_release release;
+        run_request(request);
+    }
+    nb::list invalid, negative;
+    for (size_t f = 0; f < buffers.size(); ++f) {
+        invalid.append(invalid_of(request, f));
+        uint64_t n = 0;
+        for (const auto &piece : request.invalid) n += piece[f].negative;
+        negative.append(n);
+    }
+    return nb::make_tuple(request.problems, invalid, negative);
+}
+
+void bind_scatter(nb::module_ &m) {
+    m.def("pack_map", &pack_map, nb::arg("pointers"), nb::arg("bins"), nb::arg("weights"), nb::arg("keep"), nb::arg("n_bins"));
+    nb::class_<PackedMap>(m, "PackedMap")
+        .def(nb::init<nb::dict, int64_t, int64_t, int64_t, std::optional<Vector1<float>>, std::optional<Vector1<double>>,
+                      std::optional<Vector1<double>>>(),
+             nb::arg("arrays"), nb::arg("n_pixels"), nb::arg("n_bins"), nb::arg("piece_pixels"), nb::arg("normalization").none(),
+             nb::arg("dark").none(), nb::arg("dark_variance").none())
+        .def("constants", &constants, nb::arg("out"))
+        .def("removed", &removed, nb::arg("invalid"), nb::arg("out"), nb::arg("threads"))
+        .def("scatter", &scatter_frames, nb::arg("buffers"), nb::arg("codec"), nb::arg("type"), nb::arg("model"),
+             nb::arg("variance").none(), nb::arg("mean").none(), nb::arg("integer_range").none(), nb::arg("float_range").none(),
+             nb::arg("signal_sums"), nb::arg("variance_sums").none(), nb::arg("threads"), nb::arg("lanes"));
+}
+}  // namespace friedel

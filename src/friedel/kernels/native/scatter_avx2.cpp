@@ -1,0 +1,2 @@
+#define FRIEDEL_KERNELS kernels_avx2
+#include "scatter_kernels.hpp"

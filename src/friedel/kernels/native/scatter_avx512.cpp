@@ -1,0 +1,2 @@
+#define FRIEDEL_KERNELS kernels_avx512
+#include "scatter_kernels.hpp"

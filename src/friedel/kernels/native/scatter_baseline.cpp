@@ -1,0 +1,2 @@
+#define FRIEDEL_KERNELS kernels_baseline
+#include "scatter_kernels.hpp"
