@@ -38,18 +38,12 @@ def read_record(path: str | Path) -> Provenance:
     FileError
         If the file cannot be read or carries no record.
     """
-    from friedel.io.nexus import open_dataset
+    from friedel.io.nexus import read_provenance
 
-    with open_dataset(path) as dataset:
-        text = dataset.attrs.get("provenance")
-    if not text:
+    records = read_provenance(path)
+    if not records:
         raise FileError(path, "has no record of how it was made.", "Only results that friedel wrote can be repeated.")
-    try:
-        return Provenance.from_json(text)
-    except ValueError as error:
-        raise FileError(
-            path, f"its record cannot be read ({error}).", "The file is damaged or not from friedel."
-        ) from None
+    return records[-1]
 
 
 def repeat(result: str | Path, output: str | Path | None = None, report: str | Path | None = None) -> Repetition:

@@ -14,6 +14,9 @@ from typing import Any
 from .errors import FileError
 
 WHOLE_HASH_LIMIT = 64 * 1024**2
+NO_INFLUENCE = ("output", "report", "overwrite")
+"""Parameters that say where a result goes, not what it is."""
+
 SAMPLES = 16
 SAMPLE_SIZE = 1024**2
 
@@ -134,6 +137,17 @@ class Provenance:
     def with_notes(self, **notes: Any) -> Provenance:
         """Return the record with what the task found out by itself (a centre of rotation, a layout)."""
         return replace(self, notes={**self.notes, **notes})
+
+    def fingerprint(self) -> str:
+        """Return a short name of the work: equal for executions that give the same result.
+
+        It covers the task, its parameters but for where the result goes, the input files and friedel's version;
+        not the device or the moment.
+        """
+        parameters = {key: value for key, value in self.parameters.items() if key not in NO_INFLUENCE}
+        inputs = [(item.path, item.size, item.hash) for item in self.inputs]
+        work = [self.task, self.version, self.friedel, parameters, inputs]
+        return hashlib.blake2b(json.dumps(work, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def to_json(self) -> str:
         """Return the record as JSON text."""

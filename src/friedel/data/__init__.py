@@ -1,1 +1,23 @@
 """The conventions on xarray: dimensions, units, sigma beside the signal, masks, provenance."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = [
+    "azimuth_coordinate",
+    "check_dataset",
+    "coordinate",
+    "errors_name",
+    "errors_of",
+    "is_errors",
+    "radial_coordinate",
+    "radial_unit_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("friedel.data.conventions"), name)
+    raise AttributeError(f"module 'friedel.data' has no attribute {name!r}")

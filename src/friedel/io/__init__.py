@@ -8,7 +8,11 @@ from typing import Any
 _HOMES = {
     "Axis": "axes",
     "FrameSource": "frames",
+    "open_dataset": "nexus",
     "open_frames": "frames",
+    "read_provenance": "nexus",
+    "variable_path": "nexus",
+    "write_dataset": "nexus",
 }
 
 __all__ = list(_HOMES)  # pyright: ignore

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+__all__ = ["write_report"]
 
-def write_report(result: Any, page: str | Path, usage: Any = None) -> None:
-    """Draw `result` on `page`."""
-    raise NotImplementedError
+
+def __getattr__(name: str) -> Any:
+    # matplotlib and xarray are loaded when something is drawn, not when the command line looks at its commands
+    if name == "write_report":
+        from .write import write_report
+
+        return write_report
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

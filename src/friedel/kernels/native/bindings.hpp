@@ -5,6 +5,7 @@
 namespace friedel {
 void bind_version(nanobind::module_ &m);
 void bind_poisson(nanobind::module_ &m);
+void bind_splitting(nanobind::module_ &m);
 void bind_decode(nanobind::module_ &m);
 void bind_scatter(nanobind::module_ &m);
 }

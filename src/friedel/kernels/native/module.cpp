@@ -4,6 +4,7 @@ NB_MODULE(_native, m) {
     m.doc() = "Compiled twins of friedel's numpy reference kernels";
     friedel::bind_version(m);
     friedel::bind_poisson(m);
+    friedel::bind_splitting(m);
     friedel::bind_decode(m);
     friedel::bind_scatter(m);
 }

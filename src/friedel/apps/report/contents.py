@@ -1,0 +1,345 @@
+"""What a report shows of a result: whichever pictures its variables allow, in the order of the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .labels import number_text, phase_text, unit_text
+from .maps import Limits, Map, draw_composite, draw_maps
+from .patterns import Reflections, draw_pattern, draw_waterfall
+from .sinograms import draw_center_check, draw_sinograms
+from .style import Style
+
+LARGEST_READ = 64 * 1024**2
+"""Bytes of a large variable that are held in memory at once."""
+MOST_LAYERS = 6
+MOST_FRAMES = 400
+
+Draw = Callable[[Style], Figure]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A picture with a title and a sentence that says how to read it."""
+
+    name: str
+    title: str
+    text: str
+    draw: Draw
+
+
+def sections(result: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
+    """Yield what can be drawn of `result`."""
+    yield from _phase_sections(result)
+    yield from _pattern_sections(result)
+    yield from _sinogram_sections(result, notes)
+    yield from _map_sections(result)
+    yield from _residual_sections(result)
+    yield from _integration_sections(result)
+    yield from _volume_sections(result)
+
+
+def _phase_sections(result: xr.Dataset) -> Iterator[Section]:
+    maps = _named(result, "phase")
+    if maps is None:
+        return
+    layers = _layers(maps)
+    one = [
+        _map(maps.isel(phase=number, layer=layers[len(layers) // 2]), name, number)
+        for number, name in _entries(maps, "phase")
+    ]
+    if len(one) > 1:
+        text = "Each phase in its colour, stronger where there is more of it, relative to its own largest value."
+        yield Section(
+            "phases", "Where each phase is", text + _layer_text(maps, layers), partial(draw_composite, maps=one)
+        )
+    yield Section(
+        "phase_maps",
+        "Map of each phase",
+        "Amount of each phase from the fit of its powder pattern in every voxel.",
+        partial(draw_maps, maps=_layered(maps, "phase", layers), columns=_columns(maps)),
+    )
+
+
+def _named(result: xr.Dataset, dimension: str) -> xr.DataArray | None:
+    """Return the variable that has a map for each entry of `dimension`, whatever it is called."""
+    for name, variable in result.data_vars.items():
+        if {dimension, "y", "x"} <= set(variable.dims) and not str(name).endswith("_errors"):
+            return variable if "layer" in variable.dims else variable.expand_dims("layer", axis=1)
+    return None
+
+
+def _entries(maps: xr.DataArray, dimension: str) -> list[tuple[int, str]]:
+    """Return number and name of each entry of `dimension`."""
+    coordinate = maps.coords.get(dimension)
+    if coordinate is None:
+        return [(number, f"{dimension} {number + 1}") for number in range(maps.sizes[dimension])]
+    units = unit_text(str(coordinate.attrs.get("units", "")))
+    return [(number, _entry_name(value, units)) for number, value in enumerate(coordinate.values)]
+
+
+def _entry_name(value: Any, units: str) -> str:
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str):
+        return phase_text(value)
+    return f"{float(value):.4g} {units}".strip() if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _layers(maps: xr.DataArray) -> list[int]:
+    """Return the layers to show: all, or some that are evenly spread."""
+    count = maps.sizes.get("layer", 1)
+    return [int(number) for number in np.unique(np.linspace(0, count - 1, min(count, MOST_LAYERS)).round())]
+
+
+def _layer_text(maps: xr.DataArray, layers: list[int]) -> str:
+    count = maps.sizes.get("layer", 1)
+    return "" if count == 1 else f" Layer {layers[len(layers) // 2] + 1} of {count}."
+
+
+def _layered(maps: xr.DataArray, dimension: str, layers: list[int], limits: Limits = "intensity") -> list[Map]:
+    count = maps.sizes.get("layer", 1)
+    return [
+        _map(
+            maps.isel({dimension: number, "layer": layer}),
+            name if count == 1 else f"{name}, layer {layer + 1}",
+            number if dimension == "phase" else None,
+            limits,
+        )
+        for number, name in _entries(maps, dimension)
+        for layer in layers
+    ]
+
+
+def _map(values: xr.DataArray, title: str, color: int | None = None, limits: Limits = "intensity") -> Map:
+    step, units = _step(values)
+    return Map(title, np.asarray(values.values, float), step, units, str(values.attrs.get("units", "")), limits, color)
+
+
+def _step(values: xr.DataArray) -> tuple[float, str]:
+    axis = values.coords.get("x")
+    if axis is None or axis.size < 2:
+        return 1.0, "px"
+    return abs(float(axis[-1] - axis[0])) / (axis.size - 1), str(axis.attrs.get("units") or "px")
+
+
+def _pattern_sections(result: xr.Dataset) -> Iterator[Section]:
+    pattern = result.get("mean_pattern")
+    if pattern is None:
+        return
+    text = "Average over the scan; the band is one standard deviation."
+    marks = reflections(result)
+    if marks:
+        text += " Ticks: the reflections of each phase."
+    draw = partial(draw_pattern, intensity=pattern, errors=result.get("mean_pattern_errors"), reflections=marks)
+    yield Section("mean_pattern", "Mean pattern", text, draw)
+
+
+def reflections(result: xr.Dataset) -> tuple[Reflections, ...]:
+    """Return the reflections of each phase, from a variable of (phase, reflection) filled up with NaN."""
+    for name, variable in result.data_vars.items():
+        if "reflection" in variable.dims and "phase" in variable.dims and "intensity" not in str(name):
+            values = variable.transpose("phase", "reflection").values
+            names = [text for _, text in _entries(variable, "phase")]
+            return tuple(Reflections(phase, row[np.isfinite(row)]) for phase, row in zip(names, values, strict=True))
+    return ()
+
+
+def _sinogram_sections(result: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
+    sinogram = result.get("sinogram")
+    if sinogram is None or not {"angle", "translation"} <= set(sinogram.dims):
+        return
+    if "layer" in sinogram.dims:
+        sinogram = sinogram.isel(layer=sinogram.sizes["layer"] // 2)
+    shown = {"All channels": sinogram}
+    if "radial" in sinogram.dims:
+        shown = _radial_sums(sinogram, result.get("mean_pattern"))
+    total = next(iter(shown.values()))
+    yield Section(
+        "sinogram",
+        "Sinograms",
+        "Intensity against angle and translation, summed over all radial bins and over the strongest peak. "
+        "Horizontal stripes are lost beam, vertical ones a bad position.",
+        partial(draw_sinograms, sinograms=shown),
+    )
+    center, estimates = centers(notes)
+    if center is not None:
+        yield Section(
+            "center",
+            "Centre of rotation",
+            f"A projection and the mirror image of the opposite one about pixel {center:.2f}: "
+            "they coincide if the centre is right.",
+            partial(draw_center_check, sinogram=total, center=center, estimates=estimates),
+        )
+
+
+def _radial_sums(sinogram: xr.DataArray, pattern: xr.DataArray | None) -> dict[str, xr.DataArray]:
+    """Return the sinograms of all bins and of the strongest peak, reading a few angles at a time."""
+    sinogram = sinogram.transpose("angle", "translation", "radial")
+    rows = max(1, LARGEST_READ // max(1, sinogram.nbytes // sinogram.sizes["angle"]))
+    peak = None if pattern is None else strongest_peak(pattern.values)
+    total, partly = [], []
+    for start in range(0, sinogram.sizes["angle"], rows):
+        values = sinogram.isel(angle=slice(start, start + rows)).values
+        total.append(np.nansum(values, axis=-1))
+        if peak is not None:
+            partly.append(np.nansum(values[..., peak], axis=-1))
+    frame = sinogram.isel(radial=0, drop=True)
+    shown = {"All channels": frame.copy(data=np.concatenate(total))}
+    if peak is not None:
+        radial = sinogram["radial"]
+        middle = float(radial[(peak.start + peak.stop) // 2])
+        title = f"Peak at {number_text(middle)} {unit_text(str(radial.attrs.get('units', '')))}"
+        shown[title] = frame.copy(data=np.concatenate(partly))
+    return shown
+
+
+def strongest_peak(pattern: NDArray[np.floating]) -> slice:
+    """Return the bins of the peak that rises highest above the smooth part of `pattern`."""
+    from scipy.ndimage import median_filter
+
+    values = np.nan_to_num(np.asarray(pattern, float))
+    above = values - median_filter(values, size=max(3, values.size // 15) | 1, mode="nearest")
+    top = int(np.argmax(above))
+    start = stop = top
+    while start > 0 and above[start - 1] > 0.3 * above[top]:
+        start -= 1
+    while stop < values.size - 1 and above[stop + 1] > 0.3 * above[top]:
+        stop += 1
+    return slice(start, stop + 1)
+
+
+def centers(notes: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
+    """Return the centre of rotation in pixels and what each estimator found, from the notes of the record."""
+    chosen: float | None = None
+    estimates: dict[str, float] = {}
+    for key, value in notes.items():
+        if "cent" not in key:
+            continue
+        if isinstance(value, Mapping):
+            inner, found = centers(
+                {f"center_{name}": item for name, item in value.items() if isinstance(item, Mapping)}
+            )
+            chosen, estimates = (chosen if inner is None else inner), estimates | found
+            numbers = {name: float(item) for name, item in value.items() if isinstance(item, (int, float))}
+            picked = [name for name in numbers if name in ("center", "value", "used", "chosen", "pixel")]
+            if picked:
+                chosen = numbers[picked[0]]
+            if "estimate" in key:
+                estimates |= {name: item for name, item in numbers.items() if name not in picked}
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            chosen = float(value)
+    if chosen is None and estimates:
+        chosen = float(np.median(list(estimates.values())))
+    return chosen, estimates
+
+
+def _map_sections(result: xr.Dataset) -> Iterator[Section]:
+    for dimension in ("roi", "region"):
+        if (maps := _named(result, dimension)) is not None:
+            pictures = _layered(maps, dimension, _layers(maps))
+            text = "Intensity between the limits of each region."
+            yield Section(
+                "regions", "Regions of interest", text, partial(draw_maps, maps=pictures, columns=_columns(maps))
+            )
+    yield from _peak_sections(result)
+
+
+_PEAK_MAPS: dict[str, tuple[str, Limits]] = {
+    "peak_area": ("area", "intensity"),
+    "peak_position": ("position", "spread"),
+    "peak_width": ("width", "spread"),
+}
+
+
+def _peak_sections(result: xr.Dataset) -> Iterator[Section]:
+    found = {name: result[name] for name in _PEAK_MAPS if name in result.data_vars and "peak" in result[name].dims}
+    if not found:
+        return
+    pictures = []
+    for number, title in _entries(next(iter(found.values())), "peak"):
+        for name, maps in found.items():
+            middle = maps.isel(layer=maps.sizes["layer"] // 2) if "layer" in maps.dims else maps
+            what, limits = _PEAK_MAPS[name]
+            pictures.append(_map(middle.isel(peak=number), f"{title}: {what}", None, limits))
+    text = "Area, first and second moment of each peak; blank where there is too little of it to tell."
+    first = next(iter(found.values()))
+    text += _layer_text(first, _layers(first))
+    yield Section("peaks", "Peaks", text, partial(draw_maps, maps=pictures, columns=len(found)))
+
+
+def _columns(maps: xr.DataArray) -> int | None:
+    """Return how many panels a row has: one for each layer shown, if there are several."""
+    layers = len(_layers(maps))
+    return layers if layers > 1 else None
+
+
+def _residual_sections(result: xr.Dataset) -> Iterator[Section]:
+    residual = result.data_vars.get("residual")
+    if residual is not None and {"y", "x"} <= set(residual.dims):
+        residual = residual if "layer" in residual.dims else residual.expand_dims("layer")
+        layers = _layers(residual)
+        titles = [f"Layer {layer + 1}" if residual.sizes["layer"] > 1 else "Residual" for layer in layers]
+        maps = [_map(residual.isel(layer=layer), title) for layer, title in zip(layers, titles, strict=True)]
+        text = "What the phases leave unexplained in each voxel: bright where a phase is missing or the fit is bad."
+        yield Section("residual", "Residual map", text, partial(draw_maps, maps=maps))
+    measured, fitted = result.data_vars.get("volume_pattern"), result.data_vars.get("fit_pattern")
+    if fitted is None:
+        fitted = result.data_vars.get("fitted_pattern")
+    measured = measured if measured is not None else result.data_vars.get("mean_pattern")
+    if fitted is not None and measured is not None:
+        text = "Mean pattern of the sample's voxels, the sum of the fitted phases, and the difference."
+        draw = partial(draw_pattern, intensity=measured, reflections=reflections(result), fitted=fitted)
+        yield Section("residual_pattern", "Residual pattern", text, draw)
+    elif (left := result.data_vars.get("residual_pattern")) is not None:
+        draw = partial(draw_pattern, intensity=left, reflections=reflections(result))
+        yield Section("residual_pattern", "Residual pattern", "What the phases leave unexplained.", draw)
+
+
+def _integration_sections(result: xr.Dataset) -> Iterator[Section]:
+    intensity = result.data_vars.get("intensity")
+    if intensity is None or "radial" not in intensity.dims:
+        return
+    if "azimuth" in intensity.dims:
+        cake = intensity.isel(frame=intensity.sizes["frame"] // 2) if "frame" in intensity.dims else intensity
+        cake = cake.transpose("azimuth", "radial")
+        yield Section(
+            "cake",
+            "Cake",
+            "Intensity against azimuth and radial axis.",
+            partial(draw_waterfall, intensity=cake.compute()),
+        )
+        return
+    if "frame" not in intensity.dims:
+        draw = partial(draw_pattern, intensity=intensity, errors=result.data_vars.get("intensity_errors"))
+        yield Section("pattern", "Pattern", "The band is one standard deviation.", draw)
+        return
+    step = -(-intensity.sizes["frame"] // MOST_FRAMES)
+    some = intensity.isel(frame=slice(None, None, step)).transpose("frame", "radial").compute()
+    mean = some.mean("frame", keep_attrs=True)
+    text = "Mean over the frames." if step == 1 else f"Mean over every {step}th frame."
+    yield Section("pattern", "Mean pattern", text, partial(draw_pattern, intensity=mean))
+    if some.sizes["frame"] > 1:
+        yield Section("frames", "Patterns", "Every pattern, a line each.", partial(draw_waterfall, intensity=some))
+
+
+def _volume_sections(result: xr.Dataset) -> Iterator[Section]:
+    volume = result.data_vars.get("volume")
+    if volume is None or not {"y", "x"} <= set(volume.dims) or "phase" in result.dims:
+        return
+    others = [dimension for dimension in volume.dims if dimension not in ("y", "x")]
+    middle = volume.isel({dimension: volume.sizes[dimension] // 2 for dimension in others}).transpose("y", "x")
+    if "radial" in others and result.data_vars.get("mean_pattern") is not None:
+        peak = strongest_peak(result["mean_pattern"].values)
+        chosen = {dimension: volume.sizes[dimension] // 2 for dimension in others if dimension != "radial"}
+        middle = volume.isel(chosen).isel(radial=peak).sum("radial", keep_attrs=True).transpose("y", "x")
+    title = "Slice" if others else "Picture"
+    yield Section("slice", title, "The middle of the volume.", partial(draw_maps, maps=[_map(middle, "")], columns=1))

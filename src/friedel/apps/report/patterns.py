@@ -1,0 +1,126 @@
+"""Pictures of powder patterns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from .labels import axis_label
+from .style import Style, apply_style, new_figure, open_frame
+
+
+@dataclass(frozen=True)
+class Reflections:
+    """Where a phase reflects.
+
+    Attributes
+    ----------
+    phase : str
+    positions : ndarray of float64, shape (reflections,)
+        In the unit of the pattern's radial axis.
+    """
+
+    phase: str
+    positions: NDArray[np.float64]
+
+
+def draw_pattern(
+    style: Style,
+    intensity: xr.DataArray,
+    errors: xr.DataArray | None = None,
+    reflections: tuple[Reflections, ...] = (),
+    fitted: xr.DataArray | None = None,
+) -> Figure:
+    """Draw a pattern on a square-root scale, on which counting noise is equally wide everywhere.
+
+    Below it a row of ticks for each phase and, where there is a fit, the difference.
+    """
+    rows = 1 + bool(reflections) + (fitted is not None)
+    heights = [3.2] + [0.16 * len(reflections) + 0.1] * bool(reflections) + [0.8] * (fitted is not None)
+    figure = new_figure(sum(heights) + 0.45)
+    panels = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    radial = intensity["radial"].values
+    _draw_curve(panels[0], style, radial, intensity.values, None if errors is None else errors.values)
+    if fitted is not None:
+        panels[0].plot(
+            radial, np.maximum(fitted.values, 0), color=style.color(1), linewidth=0.9, label="phases + background"
+        )
+        panels[0].legend(frameon=False, fontsize=8, labelcolor=style.ink)
+        _draw_difference(panels[-1], style, radial, intensity.values - fitted.values)
+    if reflections:
+        _draw_ticks(panels[1], style, reflections, (float(radial.min()), float(radial.max())))
+    panels[-1].set_xlabel(axis_label(intensity["radial"]))
+    panels[0].set_xlim(radial.min(), radial.max())
+    apply_style(figure, style)
+    if reflections:
+        for row, text in enumerate(panels[1].get_yticklabels()):
+            text.set_color(style.color(row))
+    return figure
+
+
+def _draw_curve(
+    axes: Axes,
+    style: Style,
+    radial: NDArray[np.float64],
+    values: NDArray[np.float64],
+    errors: NDArray[np.float64] | None,
+) -> None:
+    shown = np.maximum(values, 0)
+    if errors is not None:
+        low, high = np.maximum(values - errors, 0), np.maximum(values + errors, 0)
+        axes.fill_between(radial, low, high, color=style.color(0), alpha=0.25, linewidth=0)
+    axes.plot(radial, shown, color=style.ink, linewidth=0.9, label="mean pattern")
+    axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
+    finite = shown[np.isfinite(shown)]
+    if finite.size:
+        axes.set_ylim(0.9 * finite.min(), 1.05 * max(finite.max(), 1e-30))
+    axes.set_ylabel("Intensity (square-root scale)")
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    open_frame(axes)
+
+
+def _draw_difference(axes: Axes, style: Style, radial: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    axes.axhline(0, color=style.faint, linewidth=0.8)
+    axes.plot(radial, values, color=style.muted, linewidth=0.7)
+    axes.set_ylabel("Difference")
+    open_frame(axes)
+
+
+def _draw_ticks(axes: Axes, style: Style, reflections: tuple[Reflections, ...], limits: tuple[float, float]) -> None:
+    for row, phase in enumerate(reflections):
+        inside = phase.positions[(phase.positions >= limits[0]) & (phase.positions <= limits[1])]
+        axes.vlines(inside, -row - 0.35, -row + 0.35, color=style.color(row), linewidth=1.0)
+    axes.set_ylim(-len(reflections) + 0.4, 0.6)
+    axes.set_yticks([-row for row in range(len(reflections))], [phase.phase for phase in reflections])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(left=False, bottom=False)
+
+
+def draw_waterfall(style: Style, intensity: xr.DataArray) -> Figure:
+    """Draw patterns of many frames as an image: frame by radial bin, square-root of intensity."""
+    figure = new_figure(3.6)
+    axes = figure.subplots()
+    radial = intensity["radial"].values
+    values = np.sqrt(np.maximum(intensity.values, 0))
+    top = np.nanpercentile(values, 99.8) if np.isfinite(values).any() else 1.0
+    image = axes.imshow(
+        values,
+        aspect="auto",
+        origin="lower",
+        cmap=style.sequential,
+        vmax=top,
+        extent=(float(radial[0]), float(radial[-1]), 0, values.shape[0]),
+    )
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
+    bar.outline.set_visible(False)
+    axes.set_xlabel(axis_label(intensity["radial"]))
+    axes.set_ylabel(str(intensity.dims[0]).capitalize())
+    apply_style(figure, style)
+    bar.set_label("√ intensity", color=style.ink, size=9)
+    return figure

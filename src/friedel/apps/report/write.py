@@ -1,0 +1,141 @@
+"""Draws a result on one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import xarray as xr
+
+from friedel.core.errors import OutputError
+from friedel.core.provenance import Provenance
+
+from .contents import Section, sections
+from .labels import length_text, number_text, size_text, time_text
+from .page import Picture, page_html
+from .record import record_html
+from .style import DARK, LIGHT, PAGE_WIDTH, to_png
+
+
+class UsageLike(Protocol):
+    """What an execution cost."""
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def peak_memory(self) -> int: ...
+
+
+def write_report(result: xr.Dataset | str | Path, page: str | Path, usage: UsageLike | None = None) -> None:
+    """Draw `result` on the HTML page `page`, and its pictures in ``<stem>_files/`` beside it.
+
+    Parameters
+    ----------
+    result : xarray.Dataset or path-like
+        The result of a task, or the file that it wrote.
+    page : path-like
+        The page to write.
+    usage : Usage, optional
+        Time and memory of the execution; without it those that the record holds are shown.
+
+    Raises
+    ------
+    FileError
+        If the result cannot be read.
+    OutputError
+        If the page cannot be written.
+    """
+    page = Path(page)
+    with _opened(result) as dataset:
+        text = dataset.attrs.get("provenance")
+        record = Provenance.from_json(text) if text else None
+        notes = record.notes if record else {}
+        pictures = [_draw(section) for section in sections(dataset, notes)]
+        title = Path(result).name if not isinstance(result, xr.Dataset) else page.stem
+        html = page_html(
+            title=title,
+            task=_task_text(record),
+            facts=_facts(dataset, notes, usage),
+            warnings=_warnings(notes),
+            pictures=pictures,
+            record=record_html(record) if record else "<p>The file holds no record.</p>",
+        )
+    _write(page, html, pictures)
+
+
+@contextmanager
+def _opened(result: xr.Dataset | str | Path) -> Iterator[xr.Dataset]:
+    if isinstance(result, xr.Dataset):
+        yield result
+        return
+    from friedel.io.nexus import open_dataset
+
+    with open_dataset(result) as dataset:
+        yield dataset
+
+
+def _draw(section: Section) -> Picture:
+    light = section.draw(LIGHT)
+    width = float(light.get_size_inches()[0]) / PAGE_WIDTH
+    return Picture(
+        section.name, section.title, section.text, to_png(light), to_png(section.draw(DARK)), min(width, 1.0)
+    )
+
+
+def _write(page: Path, html: str, pictures: list[Picture]) -> None:
+    folder = page.with_name(f"{page.stem}_files")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            (folder / f"{picture.name}.png").write_bytes(picture.light)
+        page.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            page, error.strerror or str(error), "Check the folder, its permissions and free space."
+        ) from None
+
+
+def _task_text(record: Provenance | None) -> str:
+    if record is None:
+        return "Result without a record"
+    return f"friedel {record.task} · {record.started[:16].replace('T', ' ')} UTC"
+
+
+def _facts(dataset: xr.Dataset, notes: Mapping[str, Any], usage: UsageLike | None) -> dict[str, str]:
+    sizes = dataset.sizes
+    facts: dict[str, str] = {}
+    if {"angle", "translation"} <= set(sizes):
+        facts["Scan"] = f"{sizes['angle']} × {sizes['translation']}"
+        facts["Frames"] = f"{sizes['angle'] * sizes['translation'] * sizes.get('layer', 1):,}".replace(",", " ")
+    elif "frame" in sizes:
+        facts["Frames"] = f"{sizes['frame']:,}".replace(",", " ")
+    if sizes.get("layer", 1) > 1:
+        facts["Layers"] = str(sizes["layer"])
+    if "radial" in sizes:
+        facts["Radial bins"] = str(sizes["radial"])
+    if "x" in dataset.coords and sizes["x"] > 1:
+        axis = dataset["x"]
+        step = abs(float(axis[-1] - axis[0])) / (axis.size - 1)
+        facts["Voxel"] = length_text(float(number_text(step, 3)), str(axis.attrs.get("units", "")))
+    if "phase" in sizes:
+        facts["Phases"] = str(sizes["phase"])
+    seconds = usage.seconds if usage else _number(notes, "seconds")
+    memory = usage.peak_memory if usage else _number(notes, "peak_memory")
+    if seconds is not None:
+        facts["Time"] = time_text(seconds)
+    if memory is not None:
+        facts["Memory"] = size_text(memory)
+    return facts
+
+
+def _number(notes: Mapping[str, Any], key: str) -> float | None:
+    value = notes.get(key)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _warnings(notes: Mapping[str, Any]) -> list[str]:
+    found = notes.get("warnings", ())
+    return [str(text) for text in ([found] if isinstance(found, str) else found)]
