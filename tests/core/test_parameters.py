@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fake_tasks import Average
+from friedel.core.errors import ParameterError
+
+
+def test_paths_become_text_and_one_is_as_good_as_many() -> None:
+    parameters = Average.parse({"frames": Path("a.cbf"), "geometry": Path("setup.poni")})
+    assert parameters.frames == ("a.cbf",)
+    assert parameters.geometry == "setup.poni"
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"frames": ["a"]}, "geometry"),
+        ({"frames": ["a"], "geometry": "p", "npts": 3}, "npts"),
+        ({"frames": ["a"], "geometry": "p", "npt": -1}, "npt"),
+        ({"frames": ["a"], "geometry": "p", "radial_range": (1,)}, "radial_range"),
+    ],
+)
+def test_a_bad_parameter_is_named(values: dict[str, object], named: str) -> None:
+    with pytest.raises(ParameterError, match=named) as caught:
+        Average.parse(values)
+    assert caught.value.exit_code == 2
+
+
+def test_all_bad_parameters_are_named_at_once() -> None:
+    with pytest.raises(ParameterError) as caught:
+        Average.parse({"npt": 0, "unit": "furlong"})
+    for key in ("frames", "geometry", "npt", "unit", "0", "furlong"):
+        assert key in caught.value.problem
+
+
+def test_parameters_do_not_change() -> None:
+    parameters = Average(frames=("a",), geometry="p")
+    with pytest.raises(ValueError, match="frozen"):
+        parameters.npt = 5  # type: ignore[misc]
+
+
+def test_relative_paths_count_from_the_folder() -> None:
+    parameters = Average(frames=("a.h5::/entry/data", "/b.h5"), geometry="p", unit="2th_deg").located("/scans")
+    assert parameters.frames == ("/scans/a.h5::/entry/data", "/b.h5")
+    assert parameters.geometry == "/scans/p"
+    assert parameters.output is None
+    assert parameters.unit == "2th_deg"
+
+
+@given(
+    npt=st.integers(1, 10**6),
+    radial_range=st.none() | st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)),
+    rois=st.lists(st.tuples(st.floats(0, 1), st.floats(1, 2)), max_size=3),
+    center=st.just("auto") | st.floats(0, 1e4),
+)
+def test_a_record_gives_the_same_parameters(
+    npt: int, radial_range: tuple[float, float] | None, rois: list[tuple[float, float]], center: str | float
+) -> None:
+    parameters = Average.parse(
+        {"frames": ("a",), "geometry": "p", "npt": npt, "radial_range": radial_range, "rois": rois, "center": center}
+    )
+    assert Average.parse(parameters.model_dump(mode="json")) == parameters
+    assert Average.model_validate_json(parameters.model_dump_json()) == parameters
