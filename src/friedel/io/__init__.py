@@ -8,6 +8,9 @@ from typing import Any
 _HOMES = {
     "Axis": "axes",
     "FrameSource": "frames",
+    "MemorySink": "regions",
+    "RegionFile": "regions",
+    "RegionSpec": "regions",
     "open_dataset": "nexus",
     "open_frames": "frames",
     "read_provenance": "nexus",
