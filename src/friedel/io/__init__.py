@@ -8,6 +8,7 @@ from typing import Any
 _HOMES = {
     "Axis": "axes",
     "FrameSource": "frames",
+    "FrameWriter": "scan_writer",
     "MemorySink": "regions",
     "RegionFile": "regions",
     "RegionSpec": "regions",
