@@ -280,7 +280,7 @@ class FrameSource:
 def _images(segment: Segment, indices: range, threads: int) -> NDArray[Any]:
     if segment.codec is None:
         return segment.images(indices)
-    from .decoding import decode
+    from friedel.kernels.decode import decode
 
     labels = tuple(segment.label(index) for index in indices)
     buffers = tuple(segment.buffers(indices))

@@ -1,4 +1,4 @@
-"""Writes frames as a beamline does: a NeXus master with links and a virtual dataset, data files of bitshuffle-LZ4 chunks."""
+"""Writes frames as a beamline does: a NeXus master with links and a virtual dataset, files of bitshuffle-LZ4 chunks."""
 
 from __future__ import annotations
 
