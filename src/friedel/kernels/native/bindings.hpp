@@ -3,6 +3,9 @@
 #include <nanobind/nanobind.h>
 
 namespace friedel {
+void bind_backprojection(nanobind::module_ &m);
+void bind_filtering(nanobind::module_ &m);
+void bind_gridding(nanobind::module_ &m);
 void bind_version(nanobind::module_ &m);
 void bind_poisson(nanobind::module_ &m);
 void bind_splitting(nanobind::module_ &m);
