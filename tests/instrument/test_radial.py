@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from friedel.core.errors import GeometryError, ParameterError
 from friedel.core.units import RADIAL_UNITS
-from friedel.instrument import radial_attributes, radial_from_spacing, radial_from_two_theta, two_theta_from_radial
+from friedel.instrument import radial_from_spacing, radial_from_two_theta, two_theta_from_radial
 from friedel.instrument.radial import radial_from_position
 
 WAVELENGTH = 1e-10
@@ -52,12 +52,4 @@ def test_missing_wavelength_and_distance_are_named():
 
 def test_unknown_unit_lists_the_known_ones():
     with pytest.raises(ParameterError, match=r"'s'(.|\n)*2th_deg, 2th_rad, q_nm\^-1"):
-        radial_attributes("s")
-
-
-def test_attributes_name_unit_and_quantity():
-    assert radial_attributes("q_nm^-1") == {
-        "units": "1/nm",
-        "long_name": "scattering vector q",
-        "radial_unit": "q_nm^-1",
-    }
+        radial_from_spacing(1.0, "s")

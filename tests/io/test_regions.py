@@ -19,10 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from friedel.core.blocks import Block, cut_blocks
-from friedel.core.errors import DataError, FileError, OutputError
+from friedel.core.errors import DataError, OutputError
 from friedel.data import radial_coordinate
 from friedel.io import MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
-from friedel.io.regions import map_rows
 
 ROWS = {"intensity": RegionSpec((10, 7)), "intensity_errors": RegionSpec((10, 7), "f8")}
 VOLUME = {"volume": RegionSpec((2, 9, 11, 10), "f4", "channels", chunk=(4, 4, 4))}
@@ -140,22 +139,6 @@ class TestLayouts:
     def test_blocks_that_cut_a_chunk(self, make):
         with make(VOLUME) as sink, pytest.raises(DataError, match="no whole number of chunks of 4 channels"):
             sink.write(Block(0, 0, 3), volume(Block(0, 0, 3)))
-
-
-def test_items_may_be_counted_by_several_axes(make):
-    sink = make({"sinogram": RegionSpec((2, 3, 4, 5), item_axes=3)})
-    values = np.random.default_rng(0).normal(size=(24, 5)).astype("f4")
-    fill(sink, cut_blocks(24, 7), lambda block: {"sinogram": values[block.start : block.stop]})
-    np.testing.assert_array_equal(sink.read("sinogram"), values.reshape(2, 3, 4, 5))
-
-
-def test_a_finished_region_is_mapped_into_memory(tmp_path):
-    sink = RegionFile.create(tmp_path / "out.h5", ROWS, "a")
-    fill(sink, cut_blocks(10, 4), rows)
-    sink.finish()
-    np.testing.assert_array_equal(map_rows(tmp_path / "out.h5", "intensity"), np.arange(70.0).reshape(10, 7))
-    with pytest.raises(FileError, match="has no variable 'volume'"):
-        map_rows(tmp_path / "out.h5", "volume")
 
 
 class TestResume:

@@ -4,11 +4,8 @@ from .detector import Detector
 from .fit2d import Fit2D
 from .geometry import Geometry
 from .radial import (
-    RadialScale,
-    radial_attributes,
     radial_from_spacing,
     radial_from_two_theta,
-    radial_scale,
     two_theta_from_radial,
 )
 
@@ -16,10 +13,7 @@ __all__ = [
     "Detector",
     "Fit2D",
     "Geometry",
-    "RadialScale",
-    "radial_attributes",
     "radial_from_spacing",
     "radial_from_two_theta",
-    "radial_scale",
     "two_theta_from_radial",
 ]

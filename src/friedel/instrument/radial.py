@@ -33,18 +33,12 @@ class RadialScale:
     name : str
         As the user gives it, like "q_nm^-1".
     quantity : {"two_theta", "q", "d", "r"}
-    units : str
-        Spelling for the ``units`` attribute, like "1/nm".
-    long_name : str
-        Spelling for the ``long_name`` attribute and the axis of a plot.
     scale : float
         Shown value for one SI unit (rad, 1/m or m).
     """
 
     name: RadialUnit
     quantity: Quantity
-    units: str
-    long_name: str
     scale: float
 
     @property
@@ -52,22 +46,18 @@ class RadialScale:
         """Whether the value depends on the wavelength."""
         return self.quantity in ("q", "d")
 
-    def attributes(self) -> dict[str, str]:
-        """Return the attributes of a coordinate named ``radial``."""
-        return {"units": self.units, "long_name": self.long_name, "radial_unit": self.name}
-
 
 _SCALES: dict[str, RadialScale] = {
     scale.name: scale
     for scale in (
-        RadialScale("2th_deg", "two_theta", "deg", "scattering angle 2θ", 180.0 / np.pi),
-        RadialScale("2th_rad", "two_theta", "rad", "scattering angle 2θ", 1.0),
-        RadialScale("q_nm^-1", "q", "1/nm", "scattering vector q", 1e-9),
-        RadialScale("q_A^-1", "q", "1/Angstrom", "scattering vector q", 1e-10),
-        RadialScale("d_nm", "d", "nm", "lattice spacing d", 1e9),
-        RadialScale("d_A", "d", "Angstrom", "lattice spacing d", 1e10),
-        RadialScale("r_mm", "r", "mm", "radius from the beam", 1e3),
-        RadialScale("r_m", "r", "m", "radius from the beam", 1.0),
+        RadialScale("2th_deg", "two_theta", 180.0 / np.pi),
+        RadialScale("2th_rad", "two_theta", 1.0),
+        RadialScale("q_nm^-1", "q", 1e-9),
+        RadialScale("q_A^-1", "q", 1e-10),
+        RadialScale("d_nm", "d", 1e9),
+        RadialScale("d_A", "d", 1e10),
+        RadialScale("r_mm", "r", 1e3),
+        RadialScale("r_m", "r", 1.0),
     )
 }
 
@@ -83,11 +73,6 @@ def radial_scale(unit: str) -> RadialScale:
     if unit not in _SCALES:
         raise ParameterError(f"There is no radial unit {unit!r}.", "Radial units: " + ", ".join(RADIAL_UNITS))
     return _SCALES[unit]
-
-
-def radial_attributes(unit: str) -> dict[str, str]:
-    """Return ``units``, ``long_name`` and ``radial_unit`` for a coordinate named ``radial``."""
-    return radial_scale(unit).attributes()
 
 
 def require_wavelength(unit: str, wavelength: float | None) -> float:

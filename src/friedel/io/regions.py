@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
-from friedel.core.errors import DataError, FileError, OutputError
+from friedel.core.errors import DataError, OutputError
 
 from . import handles
 from .journal import Journal, Line
@@ -51,8 +51,7 @@ class RegionSpec:
     Attributes
     ----------
     shape : tuple of int
-        "rows": (items, ...), or several leading axes that count items together, see `item_axes`.
-        "channels": (layers, rows, columns, channels).
+        "rows": (items, ...). "channels": (layers, rows, columns, channels).
     dtype : str
         Element type, "f4".
     layout : {"rows", "channels"}
@@ -63,9 +62,6 @@ class RegionSpec:
         "channels" only: (rows, columns, channels) of a chunk. Blocks begin and end at multiples of its channels.
     path : str
         Place in the file; by default that of a variable of the same name, `friedel.io.nexus.variable_path`.
-    item_axes : int
-        "rows" only: leading axes that together count the items, in C order; 3 for patterns on a grid
-        (layer, angle, translation, channel).
     """
 
     shape: tuple[int, ...]
@@ -73,17 +69,6 @@ class RegionSpec:
     layout: Layout = "rows"
     chunk: tuple[int, int, int] = (32, 32, 16)
     path: str = ""
-    item_axes: int = 1
-
-    @property
-    def n_items(self) -> int:
-        """Number of items of "rows"."""
-        return math.prod(self.shape[: self.item_axes])
-
-    @property
-    def item_shape(self) -> tuple[int, ...]:
-        """Shape of one item of "rows"."""
-        return self.shape[self.item_axes :]
 
     @property
     def chunk_shape(self) -> tuple[int, int, int, int]:
@@ -116,9 +101,9 @@ class RegionSpec:
             If the block does not fit.
         """
         if self.layout == "rows":
-            if block.stop > self.n_items:
-                raise DataError(f"Block {block.number} ends at item {block.stop}, there are {self.n_items}.")
-            return (len(block), *self.item_shape)
+            if block.stop > self.shape[0]:
+                raise DataError(f"Block {block.number} ends at item {block.stop}, there are {self.shape[0]}.")
+            return (len(block), *self.shape[1:])
         layers, rows, columns, channels = self.shape
         layer, first = divmod(block.start, channels)
         last, step = first + len(block), self.chunk_shape[3]
@@ -141,7 +126,7 @@ class _Places:
     def pieces(self, block: Block, array: NDArray[Any]) -> list[tuple[int, NDArray[Any]]]:
         """Return what a block writes: byte offsets and contiguous arrays."""
         if self.spec.layout == "rows":
-            row = math.prod(self.spec.item_shape) * array.dtype.itemsize
+            row = math.prod(self.spec.shape[1:]) * array.dtype.itemsize
             return [(int(self.offsets.flat[0]) + block.start * row, np.ascontiguousarray(array))]
         layer, first = divmod(block.start, self.spec.shape[3])
         _, rows, columns, channels = self.spec.chunk_shape
@@ -164,7 +149,7 @@ class _Places:
         """Return offset and size in bytes of each piece, in the order of `pieces`."""
         empty = np.broadcast_to(np.zeros((), self.spec.dtype), self.spec.block_shape(block))
         if self.spec.layout == "rows":
-            row = math.prod(self.spec.item_shape) * empty.itemsize
+            row = math.prod(self.spec.shape[1:]) * empty.itemsize
             return [(int(self.offsets.flat[0]) + block.start * row, len(block) * row)]
         layer, first = divmod(block.start, self.spec.shape[3])
         channels = self.spec.chunk_shape[3]
@@ -449,22 +434,6 @@ def _fitting(name: str, spec: RegionSpec, block: Block, result: Results) -> NDAr
     return array.astype(spec.dtype, copy=False)
 
 
-def map_rows(path: str | Path, name: str) -> NDArray[Any]:
-    """Return a variable of a finished file that was stored contiguously ("rows"), as a read-only memory map.
-
-    Raises
-    ------
-    FileError
-        If the file has no such variable, or it is stored otherwise.
-    """
-    with handles.open_hdf5(str(path)) as file:
-        dataset = file.get(variable_path(name))
-        offset = None if dataset is None else dataset.id.get_offset()
-        if offset is None:
-            raise FileError(path, f"has no variable {name!r} that is stored in one piece.", "Make the file again.")
-        return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
-
-
 def _write_all(descriptor: int, buffer: memoryview, offset: int) -> None:
     while len(buffer):
         written = os.pwrite(descriptor, buffer, offset)
@@ -708,7 +677,7 @@ class MemorySink:
         for name, spec in self.regions.items():
             values = _fitting(name, spec, block, result)
             if spec.layout == "rows":
-                self.arrays[name].reshape(spec.n_items, *spec.item_shape)[block.start : block.stop] = values
+                self.arrays[name][block.start : block.stop] = values
             else:
                 layer, first = divmod(block.start, spec.shape[3])
                 self.arrays[name][layer, :, :, first : first + len(block)] = values

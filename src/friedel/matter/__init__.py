@@ -9,11 +9,13 @@ _HOMES = {
     "Crystal": "crystal",
     "Reflections": "crystal",
     "Site": "crystal",
+    "air": "amorphous",
     "atomic_form_factor": "crystal",
     "built_in_phases": "phases",
+    "silica_glass": "amorphous",
 }
 
-__all__ = ["Atoms", "Crystal", "Reflections", "Site", "atomic_form_factor", "built_in_phases"]
+__all__ = ["Atoms", "Crystal", "Reflections", "Site", "air", "atomic_form_factor", "built_in_phases", "silica_glass"]
 
 
 def __getattr__(name: str) -> Any:

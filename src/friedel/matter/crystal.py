@@ -71,6 +71,11 @@ class Atoms:
     def __len__(self) -> int:
         return len(self.elements)
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Atomic numbers."""
+        return tuple(int(gemmi.Element(element).atomic_number) for element in self.elements)
+
 
 @dataclass(frozen=True)
 class Reflections:
