@@ -7,19 +7,51 @@ from typing import Any
 
 _HOMES = {
     "Axis": "axes",
+    "FileDescription": "inspect",
     "FrameSource": "frames",
     "FrameWriter": "scan_writer",
     "MemorySink": "regions",
     "RegionFile": "regions",
     "RegionSpec": "regions",
+    "describe_file": "inspect",
+    "label_frames": "lazy",
+    "open": "opening",
     "open_dataset": "nexus",
     "open_frames": "frames",
+    "read_image": "images",
+    "read_mask": "images",
+    "read_pattern": "text",
     "read_provenance": "nexus",
+    "source_of": "lazy",
     "variable_path": "nexus",
     "write_dataset": "nexus",
+    "write_image": "images",
+    "write_pattern": "text",
 }
 
-__all__ = list(_HOMES)  # pyright: ignore
+__all__ = [
+    "Axis",
+    "FileDescription",
+    "FrameSource",
+    "FrameWriter",
+    "MemorySink",
+    "RegionFile",
+    "RegionSpec",
+    "describe_file",
+    "label_frames",
+    "open",
+    "open_dataset",
+    "open_frames",
+    "read_image",
+    "read_mask",
+    "read_pattern",
+    "read_provenance",
+    "source_of",
+    "variable_path",
+    "write_dataset",
+    "write_image",
+    "write_pattern",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -62,8 +62,9 @@ class CbfHeader:
     @property
     def contents(self) -> dict[str, str]:
         """The ``# Key value`` lines of a PILATUS header."""
-        lines = re.findall(r"^#\s*([A-Za-z_]\w*)[:\s=]+(.+?)\s*$", self.text, re.MULTILINE)
-        return {key: value for key, value in lines if key not in ("CBF", "This", "and")}
+        block = re.search(r"_array_data\.header_contents\s*\n;(.*?)\n;", self.text, re.DOTALL)
+        lines = re.findall(r"^#\s*([A-Za-z_]\w*)[:\s=]+(.+?)\s*$", block.group(1) if block else "", re.MULTILINE)
+        return dict(lines)
 
 
 def parse_header(head: bytes, path: str) -> CbfHeader | None:

@@ -38,6 +38,9 @@ Paths = str | Path | Sequence[str | Path]
 CHECKED_AT_OPEN = 2000
 """Single-image files whose headers are compared when they are opened; of longer lists, as many spread over the list."""
 
+CBF_MOTORS = ("Start_angle", "Phi", "Chi", "Omega", "Kappa", "Alpha", "Exposure_time", "Flux")
+"""Values of PILATUS headers that may change from frame to frame; angles in degrees, time in s."""
+
 MASK_PLACES = (
     "instrument/detector/detectorSpecific/pixel_mask",
     "instrument/detector/pixel_mask",
@@ -414,9 +417,9 @@ def open_frames(
         if kind == "hdf5":
             _open_hdf5(path, inside or dataset, opened)
             continue
-        segment = _open_image(path, kind)
+        segment, found = _open_image(path, kind)
         first_cbf = first_cbf or (segment if isinstance(segment, CbfFrame) else None)
-        opened.add([segment], _image_axes(segment))
+        opened.add([segment], found)
     return opened.source().select(frames, roi)
 
 
@@ -461,7 +464,7 @@ class _Opened:
         )
 
 
-def _open_image(path: str, kind: Kind) -> Segment:
+def _open_image(path: str, kind: Kind) -> tuple[Segment, FoundAxes]:
     if kind == "empty":
         raise FileError(path, "the file is empty.", "Copy it again, or leave it out.")
     if kind == "poni":
@@ -469,25 +472,33 @@ def _open_image(path: str, kind: Kind) -> Segment:
     if kind == "cbf":
         header = cbf.read_header(path)
         if is_byte_offset(header):
-            return CbfFrame(path, header.shape, header.dtype)
-    return fabio_segment(path)
+            motors = {key: value.split()[0] for key, value in header.contents.items() if key in CBF_MOTORS}
+            return CbfFrame(path, header.shape, header.dtype), _constants(motors, "header")
+    segment = fabio_segment(path)
+    return segment, _edf_motors(segment)
 
 
-def _image_axes(segment: Segment) -> FoundAxes:
-    """Return what the header of an EDF file says about its frames (``motor_mne``, ``motor_pos``)."""
-    if not isinstance(segment, FabioFrames) or segment.n_frames > 1:
+def _edf_motors(segment: FabioFrames) -> FoundAxes:
+    """Return what the header of an EDF file says about its frame (``motor_mne``, ``motor_pos``)."""
+    if segment.n_frames > 1:
         return FoundAxes()
     with open_fabio(segment.path) as file:
         header = dict(file.header)
-    constants = {}
-    for kind in ("motor", "counter"):
+    motors: dict[str, str] = {}
+    for kind in ("counter", "motor"):
         names, values = str(header.get(f"{kind}_mne", "")).split(), str(header.get(f"{kind}_pos", "")).split()
-        for name, value in zip(names, values, strict=False):
-            try:
-                constants[name] = Axis(np.array([float(value)]), "", f"{kind}_pos")
-            except ValueError:
-                continue
-    return FoundAxes(constants=constants)
+        motors |= dict(zip(names, values, strict=False))
+    return _constants(motors, "header")
+
+
+def _constants(values: dict[str, str], path: str) -> FoundAxes:
+    found = FoundAxes()
+    for name, text in values.items():
+        try:
+            found.constants[name] = Axis(np.array([float(text)]), "", path)
+        except ValueError:
+            continue
+    return found
 
 
 def _open_hdf5(path: str, dataset: str | None, opened: _Opened) -> None:

@@ -1,0 +1,146 @@
+"""Patterns as text: columns of radial position, intensity and standard deviation.
+
+``.xy`` and ``.dat`` have a header of ``#`` lines, the last of which names the columns; ``.chi`` is Fit2D's: title, two
+axis labels and the number of points on four lines.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from friedel.core.errors import DataError, FileError, ParameterError
+from friedel.core.units import RADIAL_UNITS
+from friedel.data.conventions import RADIAL_AXES, coordinate, errors_name, radial_coordinate, radial_unit_of
+
+from .nexus import replacing
+from .recognise import read_whole
+
+HEADER_LINES = 200
+UNIT_WORDS = (
+    ("2th_deg", r"2.?th(eta)?.*(deg|°)|2θ.*(deg|°)|tth.*deg"),
+    ("2th_rad", r"2.?th(eta)?.*rad|2θ.*rad"),
+    ("q_nm^-1", r"\bq\b.*(nm|nanomet)"),
+    ("q_A^-1", r"\bq\b.*(a\^|å|angstrom|1/a)"),
+)
+
+
+def read_pattern(path: str | Path) -> xr.Dataset:
+    """Read a pattern of two or three columns.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``intensity`` and, with three columns, ``intensity_errors`` over ``radial``, whose units are those that the
+        header names ("" if it names none).
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read or holds no columns of numbers.
+    """
+    lines = read_whole(str(path)).decode("utf-8", "replace").splitlines()
+    if _is_chi(lines):
+        header, rows = lines[:4], lines[4:]
+    else:
+        header = [line for line in lines[:HEADER_LINES] if line.lstrip().startswith(("#", "!", ";", "'"))]
+        rows = [line for line in lines if not line.lstrip().startswith(("#", "!", ";", "'"))]
+    columns = _columns(path, rows)
+    data: dict[str, Any] = {"intensity": ("radial", columns[1], {"long_name": "Intensity"})}
+    if len(columns) > 2:
+        data["intensity_errors"] = ("radial", columns[2])
+    unit = _unit(header)
+    radial = radial_coordinate(columns[0], unit) if unit else coordinate("radial", columns[0], "")
+    return xr.Dataset(data, {"radial": radial}, {"title": header[0].strip("# ")} if header else {})
+
+
+def _is_chi(lines: list[str]) -> bool:
+    return len(lines) > 4 and re.fullmatch(r"\s*\d+\s*", lines[3]) is not None and not lines[0].startswith("#")
+
+
+def _unit(header: list[str]) -> str:
+    # The column names come last; a header may mention other units before.
+    for line in reversed(header):
+        for unit in RADIAL_UNITS:
+            if re.search(rf"(?<![\w^]){re.escape(unit)}(?![\w^])", line):
+                return unit
+    for line in reversed(header):
+        for unit, words in UNIT_WORDS:
+            if re.search(words, line, re.IGNORECASE):
+                return unit
+    return ""
+
+
+def _columns(path: str | Path, rows: list[str]) -> list[NDArray[np.float64]]:
+    values = []
+    for line in rows:
+        parts = re.split(r"[\s,;]+", line.strip())
+        try:
+            numbers = [float(part) for part in parts if part]
+        except ValueError:
+            if values:
+                raise FileError(path, f"the line {line!r} holds no numbers.", "Remove it.") from None
+            continue
+        if numbers:
+            values.append(numbers)
+    widths = {len(numbers) for numbers in values}
+    if len(values) < 2 or len(widths) != 1 or min(widths) < 2:
+        raise FileError(
+            path, "holds no columns of numbers.", "Give a text of two columns (position, intensity) or three."
+        )
+    return list(np.array(values, np.float64).T[:3])
+
+
+def write_pattern(path: str | Path, dataset: xr.Dataset, *, variable: str = "intensity") -> None:
+    """Write one pattern as text, by the name's ending: ``.xy``, ``.dat`` or ``.chi``.
+
+    Parameters
+    ----------
+    path : path-like
+    dataset : xarray.Dataset
+        `variable` over ``radial`` alone; ``.xy`` and ``.dat`` take its standard deviation along.
+    variable : str
+        What to write.
+
+    Raises
+    ------
+    DataError
+        If the variable has further dimensions.
+    ParameterError
+        If the ending is another one.
+    OutputError
+        If it cannot be written.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in (".xy", ".dat", ".chi"):
+        raise ParameterError(f"Patterns cannot be written as {ending!r}.", "Choose .xy, .dat or .chi.")
+    if variable not in dataset or dataset[variable].dims != ("radial",):
+        found = dataset[variable].dims if variable in dataset else "nothing"
+        raise DataError(f"{variable!r} should have the dimension radial, it has {found}.", "Choose one frame.")
+    unit = radial_unit_of(dataset)
+    columns = [dataset.radial.values, dataset[variable].values]
+    if ending != ".chi" and errors_name(variable) in dataset:
+        columns.append(dataset[errors_name(variable)].values)
+    text = _chi_header(dataset, unit) if ending == ".chi" else _header(dataset, unit, len(columns))
+    body = "\n".join(" ".join(f"{value:.9E}" for value in row) for row in zip(*columns, strict=True))
+    with replacing(path) as temporary:
+        Path(temporary).write_text(f"{text}\n{body}\n", encoding="utf-8")
+
+
+def _header(dataset: xr.Dataset, unit: str, count: int) -> str:
+    lines = [str(dataset.attrs.get("title", "Powder pattern"))]
+    if "provenance" in dataset.attrs:
+        lines += ["Provenance:", *str(dataset.attrs["provenance"]).splitlines()]
+    names = [unit, "I", "sigma"][:count]
+    return "\n".join(f"# {line}" for line in [*lines, "  ".join(names)])
+
+
+def _chi_header(dataset: xr.Dataset, unit: str) -> str:
+    units, name = RADIAL_AXES[unit]
+    title = str(dataset.attrs.get("title", "Powder pattern")).replace("\n", " ")
+    return f"{title}\n{name} ({units}) {unit}\nIntensity\n{dataset.sizes['radial']:8d}"
