@@ -60,7 +60,8 @@ def _mean(source: Any) -> NDArray[Any]:
     total = np.zeros(source.frame_shape)
     for number in range(source.n_frames):
         total += source.decoded(number, number + 1)[0]
-    return total / source.n_frames
+    mean: NDArray[Any] = total / source.n_frames
+    return mean
 
 
 def _read_numpy(path: str) -> NDArray[Any]:

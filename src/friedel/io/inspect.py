@@ -174,7 +174,7 @@ def _describe_poni(path: str, size: int) -> FileDescription:
     lines = head_of(path, 100_000).decode("utf-8", "replace").splitlines()
     pairs = (line.partition(":") for line in lines if ":" in line and not line.startswith("#"))
     values = {key.strip(): value.strip() for key, _, value in pairs}
-    hints = (f"friedel integrate1d FRAMES... --geometry {path} -o patterns.h5",)
+    hints: tuple[str, ...] = (f"friedel integrate1d FRAMES... --geometry {path} -o patterns.h5",)
     if not any(key.lower() == "wavelength" for key in values):
         hints += ("It names no wavelength: only angles and radii can be computed.",)
     return FileDescription(path, "geometry", "poni", size, values=values, hints=hints)

@@ -77,7 +77,7 @@ def _unit(header: list[str]) -> str:
 
 
 def _columns(path: str | Path, rows: list[str]) -> list[NDArray[np.float64]]:
-    values = []
+    values: list[list[float]] = []
     for line in rows:
         parts = re.split(r"[\s,;]+", line.strip())
         try:
