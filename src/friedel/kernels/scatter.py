@@ -235,8 +235,6 @@ class Scatter:
         if isinstance(frames, EncodedFrames) and not _is_fusible(frames):
             return self._decoded_first(frames, error_model, variance, dummy, delta_dummy, threads)
         given = None if variance is None else _variance_rows(variance, len(frames), self.n_pixels)
-        if error_model == "azimuthal" and isinstance(frames, EncodedFrames):
-            return self._decoded_first(frames, error_model, variance, dummy, delta_dummy, threads)
         source = _Source.of(frames, self.n_pixels, dummy, delta_dummy, max(threads, 1))
         first: ErrorModel = "none" if error_model == "azimuthal" else error_model
         signal, spread, invalid, negative = source.scatter(self._map, self.n_bins, first, given, None)

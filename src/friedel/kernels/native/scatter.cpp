@@ -229,14 +229,25 @@ class PackedMap {
                      static_cast<double>(plan.extra_weights[e - plan.extra_pixels]));
     }
 
-    // Add what a pixel contributes beside its signal. Rows: norm, norm^2, count, entries, dark, dark variance, c^2.
+    // Add what a pixel contributes beside its signal to each of its bins: norm, norm^2, count, entries, dark, dark
+    // variance, c^2; `out` is (n_bins, 8), a line of cache for each bin.
     void contribute(int64_t pixel, double *out) const {
         const double w = plan.normalization ? plan.normalization[pixel] : 1.0;
         const double dark = plan.dark ? plan.dark[pixel] : 0.0, dark_variance = dark_variance_ ? dark_variance_[pixel] : 0.0;
         entries(pixel, [&](int64_t bin, double c) {
-            const double norm = c * w, values[n_constants] = {norm, norm * norm, c, 1.0, c * dark, c * c * dark_variance, c * c};
-            for (int row = 0; row < n_constants; ++row) out[row * plan.n_bins + bin] += values[row];
+            const double norm = c * w;
+            const double values[8] = {norm, norm * norm, c, 1.0, c * dark, c * c * dark_variance, c * c, 0.0};
+            for (int k = 0; k < 8; ++k) out[8 * bin + k] += values[k];
         });
+    }
+
+    // What some pixels contribute, (7, n_bins); pixel(i) is the number of the i-th.
+    template <class Function>
+    void contributions(int64_t n, Function &&pixel, double *out) const {
+        std::vector<double> sums(8 * plan.n_bins);
+        for (int64_t i = 0; i < n; ++i) contribute(pixel(i), sums.data());
+        for (int row = 0; row < n_constants; ++row)
+            for (int64_t bin = 0; bin < plan.n_bins; ++bin) out[row * plan.n_bins + bin] = sums[8 * bin + row];
     }
 
     static constexpr int n_constants = 7;
@@ -266,19 +277,29 @@ class PackedMap {
 static void constants(const PackedMap &map, Out2<double> out) {
     double *to = out.data();
     nb::gil_scoped_release release;
-    std::fill_n(to, PackedMap::n_constants * map.plan.n_bins, 0.0);
-    for (int64_t pixel = 0; pixel < map.plan.n_pixels; ++pixel) map.contribute(pixel, to);
+    map.contributions(map.plan.n_pixels, [](int64_t i) { return i; }, to);
 }
 
-// (frames, 7, n_bins): what the invalid pixels of each frame would have contributed.
+// (frames, 7, n_bins): what the invalid pixels of each frame would have contributed. Often they are the same in
+// many frames (the gaps of a detector): then they are summed once.
 static void removed(const PackedMap &map, const std::vector<Vector1<uint32_t>> &invalid, Array<double, nb::ndim<3>> out, int threads) {
     const int64_t stride = PackedMap::n_constants * map.plan.n_bins;
     double *to = out.data();
     nb::gil_scoped_release release;
-    parallel_for(invalid.size(), threads, [&](std::size_t f) {
-        std::fill_n(to + f * stride, stride, 0.0);
-        for (size_t i = 0; i < invalid[f].size(); ++i) map.contribute(invalid[f].data()[i], to + f * stride);
+    std::vector<size_t> first, same_as(invalid.size());
+    for (size_t f = 0; f < invalid.size(); ++f) {
+        const auto &pixels = invalid[f];
+        const bool same = f > 0 && pixels.size() == invalid[f - 1].size() &&
+                          std::equal(pixels.data(), pixels.data() + pixels.size(), invalid[f - 1].data());
+        same_as[f] = same ? same_as[f - 1] : f;
+        if (!same) first.push_back(f);
+    }
+    parallel_for(first.size(), threads, [&](std::size_t k) {
+        const uint32_t *pixels = invalid[first[k]].data();
+        map.contributions(invalid[first[k]].size(), [&](int64_t i) { return pixels[i]; }, to + first[k] * stride);
     });
+    for (size_t f = 0; f < invalid.size(); ++f)
+        if (same_as[f] != f) std::copy_n(to + same_as[f] * stride, stride, to + f * stride);
 }
 
 // ---- the work, shared between threads ------------------------------------------------------------------------
@@ -305,6 +326,7 @@ struct Request {
     std::vector<Frame> frames;
     int threads, lanes_wanted;
     double *signal, *variance;  // (n_frames, n_bins)
+    const double *mean;         // (n_frames, n_bins) or null
     std::vector<std::vector<InvalidPixels>> invalid;  // for each piece, for each frame
     std::vector<std::string> problems;
 
@@ -328,8 +350,18 @@ static void write_sums(Request &request, const double *sums, int64_t first, int 
         }
 }
 
+// Means of a group of frames, (frame, bin), to (bin, lane).
+static Aligned<double> means_of(const Request &request, int64_t first, int n_frames, int lanes) {
+    const int64_t n_bins = request.map.plan.n_bins;
+    if (!request.mean) return nullptr;
+    auto means = allocate<double>((n_bins + spare_bins) * lanes);
+    for (int f = 0; f < n_frames; ++f)
+        for (int64_t b = 0; b < n_bins; ++b) means.get()[b * lanes + f] = request.mean[(first + f) * n_bins + b];
+    return means;
+}
+
 static bool run_pieces(Request &request, int64_t first, int n_frames, int lanes, int64_t piece_begin, int64_t piece_end,
-                       double *piece, double *sums) {
+                       const double *mean, double *piece, double *sums) {
     auto scratch = allocate<Scratch>(1, false);
     Work work = request.work;
     work.plan = &request.map.plan;
@@ -339,6 +371,7 @@ static bool run_pieces(Request &request, int64_t first, int n_frames, int lanes,
     work.invalid = request.invalid[piece_begin].data() + first;
     work.piece_begin = piece_begin;
     work.piece_end = piece_end;
+    work.mean = mean;
     work.piece = piece;
     work.sums = sums;
     work.scratch = scratch.get();
@@ -349,7 +382,7 @@ static bool run_pieces(Request &request, int64_t first, int n_frames, int lanes,
 }
 
 static int lanes_for(const Request &request, int64_t group) {
-    if (request.work.model == ErrorModel::azimuthal || group == 1) return 1;
+    if (group == 1) return 1;
     return group <= 4 || kernels().most_lanes < 8 ? 4 : 8;
 }
 
@@ -357,7 +390,6 @@ static int lanes_for(const Request &request, int64_t group) {
 // a size that stays in cache.
 static int64_t group_size(const Request &request) {
     const int64_t n = static_cast<int64_t>(request.frames.size());
-    if (request.work.model == ErrorModel::azimuthal) return 1;
     if (request.lanes_wanted) return std::min(request.lanes_wanted, kernels().most_lanes);
     const int64_t most = request.map.plan.n_bins > 40000 ? 1 : kernels().most_lanes;
     return std::clamp((n + request.threads - 1) / request.threads, int64_t{1}, most);
@@ -367,9 +399,10 @@ static int64_t group_size(const Request &request) {
 static void run_group(Request &request, int64_t first, int n_frames) {
     const int lanes = lanes_for(request, n_frames);
     const int64_t n = request.sums_of_group(lanes), pieces = request.map.plan.n_pieces();
+    const auto mean = means_of(request, first, n_frames, lanes);
     auto sums = allocate<double>(n);
     auto piece = pieces > 1 ? allocate<double>(n) : nullptr;
-    if (run_pieces(request, first, n_frames, lanes, 0, pieces, pieces > 1 ? piece.get() : sums.get(), sums.get()))
+    if (run_pieces(request, first, n_frames, lanes, 0, pieces, mean.get(), pieces > 1 ? piece.get() : sums.get(), sums.get()))
         write_sums(request, sums.get(), first, n_frames, lanes);
 }
 
@@ -377,10 +410,11 @@ static void run_group(Request &request, int64_t first, int n_frames) {
 static void split_group(Request &request, int64_t first, int n_frames) {
     const int lanes = lanes_for(request, n_frames);
     const int64_t n = request.sums_of_group(lanes), pieces = request.map.plan.n_pieces();
+    const auto mean = means_of(request, first, n_frames, lanes);
     std::vector<Aligned<double>> partial(pieces);
     parallel_for(pieces, request.threads, [&](std::size_t p) {
         partial[p] = allocate<double>(n);
-        if (!run_pieces(request, first, n_frames, lanes, p, p + 1, partial[p].get(), partial[p].get())) partial[p].reset();
+        if (!run_pieces(request, first, n_frames, lanes, p, p + 1, mean.get(), partial[p].get(), partial[p].get())) partial[p].reset();
     });
     if (std::any_of(partial.begin(), partial.end(), [](const auto &sums) { return !sums; })) return;
     auto sums = allocate<double>(n);
@@ -415,13 +449,11 @@ static nb::object invalid_of(const Request &request, size_t frame) {
 }
 
 static std::vector<Frame> frames_from(const std::vector<Vector1<uint8_t>> &buffers,
-                                      const std::optional<Array<const double, nb::ndim<2>>> &variance,
-                                      const std::optional<Array<const double, nb::ndim<2>>> &mean) {
+                                      const std::optional<Array<const double, nb::ndim<2>>> &variance) {
     std::vector<Frame> frames(buffers.size());
     for (size_t f = 0; f < frames.size(); ++f) {
-        frames[f] = {buffers[f].data(), buffers[f].size(), nullptr, nullptr};
+        frames[f] = {buffers[f].data(), buffers[f].size(), nullptr};
         if (variance) frames[f].variance = variance->data() + (variance->shape(0) > 1 ? f * variance->shape(1) : 0);
-        if (mean) frames[f].mean = mean->data() + f * mean->shape(1);
     }
     return frames;
 }
@@ -434,8 +466,9 @@ static nb::tuple scatter_frames(const PackedMap &map, const std::vector<Vector1<
                                 std::optional<std::pair<uint32_t, uint32_t>> integer_range,
                                 std::optional<std::pair<double, double>> float_range, Out2<double> signal_sums,
                                 std::optional<Out2<double>> variance_sums, int threads, int lanes) {
-    Request request{map, {}, frames_from(buffers, variance, mean), std::max(threads, 1), lanes, signal_sums.data(), nullptr, {}, {}};
+    Request request{map, {}, frames_from(buffers, variance), std::max(threads, 1), lanes, signal_sums.data(), nullptr, nullptr, {}, {}};
     if (variance_sums) request.variance = variance_sums->data();
+    if (mean) request.mean = mean->data();
     request.problems.resize(buffers.size());
     request.invalid.assign(map.plan.n_pieces(), std::vector<InvalidPixels>(buffers.size()));
     Work &work = request.work;

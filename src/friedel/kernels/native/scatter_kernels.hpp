@@ -24,12 +24,26 @@ using Vector = typename VectorOf<Lanes>::type;
 
 // ---- how stored elements are read -------------------------------------------------------------------
 
+template <size_t Size>
+struct UnsignedOf;
+template <>
+struct UnsignedOf<1> {
+    using type = uint8_t;
+};
+template <>
+struct UnsignedOf<2> {
+    using type = uint16_t;
+};
+template <>
+struct UnsignedOf<4> {
+    using type = uint32_t;
+};
+
 // Integers of up to 32 bits as stored, and as numbers. A narrow signed type also holds blocks of wide unsigned
 // elements whose upper bits are all equal: small counts, and the marks near 2^32 of pixels that do not count.
 template <class Stored, bool Signed>
 struct Integer {
     using stored = Stored;
-    static constexpr bool is_signed = Signed;
     static uint32_t bits(Stored x) { return static_cast<uint32_t>(static_cast<int32_t>(x)); }
     static double value(Stored x) {
         if constexpr (Signed) return static_cast<int32_t>(bits(x));
@@ -37,18 +51,58 @@ struct Integer {
     }
     static bool invalid(Stored x, const Screen &screen) { return screen.range && bits(x) - screen.low <= screen.span; }
     static bool negative(Stored x) { return Signed && static_cast<int32_t>(bits(x)) < 0; }
-};
+    // Whether any of n values may be invalid or negative. Compares in the stored width, for speed.
+    static bool suspicious(const Stored *values, int n, const Screen &screen) {
+        constexpr bool below = static_cast<Stored>(-1) < 0;
+        using Bits = typename UnsignedOf<sizeof(Stored)>::type;
+        int64_t low, high;
+        Bits either = 0;
+        if (narrow_range(screen, low, high)) {
+            Bits least = static_cast<Bits>(-1);
+            for (int i = 0; i < n; ++i) {
+                const Bits x = static_cast<Bits>(values[i]), distance = static_cast<Bits>(x - static_cast<Bits>(low));
+                least = distance < least ? distance : least;
+                if constexpr (Signed && below) either |= x;
+            }
+            if (least <= static_cast<Bits>(high - low)) return true;
+        } else if constexpr (Signed && below) {
+            for (int i = 0; i < n; ++i) either |= static_cast<Bits>(values[i]);
+        }
+        return Signed && below && either >> (8 * sizeof(Stored) - 1);
+    }
 
+  private:
+    // The stored values between which all invalid ones lie; false if there are none.
+    static bool narrow_range(const Screen &screen, int64_t &low, int64_t &high) {
+        constexpr bool below = static_cast<Stored>(-1) < 0;
+        constexpr int64_t all = int64_t{1} << (8 * sizeof(Stored)), least = below ? -all / 2 : 0, most = least + all - 1;
+        low = INT64_MAX;
+        high = INT64_MIN;
+        for (int64_t shift = 0; screen.range && shift <= int64_t{1} << 32; shift += int64_t{1} << 32) {
+            const int64_t from = static_cast<int64_t>(screen.low) - shift, to = from + screen.span;
+            if (from > most || to < least) continue;
+            low = from < least ? least : from < low ? from : low;
+            high = to > most ? most : to > high ? to : high;
+        }
+        return low <= high;
+    }
+};
 template <class Stored>
 struct Float {
     using stored = Stored;
-    static constexpr bool is_signed = true;
     static double value(Stored x) { return x; }
+    static bool finite(Stored x) { return __builtin_fabs(static_cast<double>(x)) <= __DBL_MAX__; }
     static bool invalid(Stored x, const Screen &screen) {
-        const bool finite = __builtin_fabs(static_cast<double>(x)) <= __DBL_MAX__;
-        return !finite | (screen.range & (__builtin_fabs(x - screen.dummy) <= screen.delta));
+        return !finite(x) || (screen.range && __builtin_fabs(x - screen.dummy) <= screen.delta);
     }
     static bool negative(Stored x) { return x < 0; }
+    static bool suspicious(const Stored *values, int n, const Screen &screen) {
+        int64_t odd = 0;
+        for (int i = 0; i < n; ++i) odd |= (finite(values[i]) ? 0 : -1) | (values[i] < 0 ? -1 : 0);
+        if (screen.range)
+            for (int i = 0; i < n; ++i) odd |= __builtin_fabs(values[i] - screen.dummy) <= screen.delta ? -1 : 0;
+        return odd;
+    }
 };
 
 enum class Form { u1, u2, u4, i1, i2, i4, i1_of_u4, i2_of_u4, f4, f8 };
@@ -224,39 +278,37 @@ inline void append(InvalidPixels &list, uint32_t pixel) {
     list.pixels[list.size++] = pixel;
 }
 
-template <class Element, bool WithVariance>
-inline bool anything_odd(const typename Element::stored *values, const double *variance, int n, const Screen &screen) {
-    bool odd = false;
-    for (int i = 0; i < n; ++i) {
-        odd |= Element::invalid(values[i], screen) | Element::negative(values[i]);
-        if constexpr (WithVariance) odd |= !(__builtin_fabs(variance[i]) <= __DBL_MAX__);
-    }
-    return odd;
+inline bool all_finite(const double *values, int n) {
+    int64_t odd = 0;
+    for (int i = 0; i < n; ++i) odd |= __builtin_fabs(values[i]) <= __DBL_MAX__ ? 0 : -1;
+    return !odd;
 }
 
 // Note invalid pixels and replace them in the line: by 0, or by NaN for the azimuthal model, which skips NaN.
-template <class Element, bool WithVariance>
-inline void screen_line(const Work &work, int f, int64_t tile, const typename Element::stored *values,
-                        const double *variance, int n, double *line, double *variance_line) {
-    constexpr int chunk = 64;
+// `variance` may be null.
+template <class Element>
+inline void screen_line(const Work &work, int f, int64_t tile, const typename Element::stored *values, int n, double *line,
+                        double *variance) {
+    const auto suspicious = [&](int start, int count) {
+        return Element::suspicious(values + start, count, work.screen) || (variance && !all_finite(variance + start, count));
+    };
+    if (!suspicious(0, n)) return;
     const double replacement = work.model == ErrorModel::azimuthal ? __builtin_nan("") : 0.0;
+    constexpr int chunk = 64;
     for (int start = 0; start < n; start += chunk) {
         const int count = n - start < chunk ? n - start : chunk;
-        if (!anything_odd<Element, WithVariance>(values + start, variance + start, count, work.screen)) continue;
+        if (!suspicious(start, count)) continue;
+        uint64_t negative = 0;
         for (int i = start; i < start + count; ++i) {
-            bool invalid = Element::invalid(values[i], work.screen);
-            if constexpr (WithVariance) invalid |= !(__builtin_fabs(variance[i]) <= __DBL_MAX__);
-            if (!invalid && !Element::negative(values[i])) continue;
-            if (invalid) {
-                line[i] = replacement;
-                if constexpr (WithVariance) variance_line[i] = 0;
-            }
-            if (work.plan->first_bin(tile, place_of(i)) == work.plan->n_bins) continue;
-            if (invalid)
-                append(work.invalid[f], static_cast<uint32_t>(tile * tile_pixels + i));
-            else
-                ++work.invalid[f].negative;
+            const bool active = work.plan->first_bin(tile, place_of(i)) != work.plan->n_bins;
+            const bool invalid = Element::invalid(values[i], work.screen) || (variance && !all_finite(variance + i, 1));
+            negative += active & !invalid & Element::negative(values[i]);
+            if (!invalid) continue;
+            line[i] = replacement;
+            if (variance) variance[i] = 0;
+            if (active) append(work.invalid[f], static_cast<uint32_t>(tile * tile_pixels + i));
         }
+        work.invalid[f].negative += negative;
     }
 }
 
@@ -265,17 +317,20 @@ inline void fill_line(const Work &work, const Run &run, int f, int64_t tile, int
     const int64_t offset = tile * tile_pixels - run.start;
     const auto *values = reinterpret_cast<const typename Element::stored *>(run.values[f]) + offset;
     double *line = work.scratch->lines[f];
+    // The processor does not foresee that several frames take turns: ask for the tile after the next.
+    if (work.codec == Codec::none && run.start + run.count - tile * tile_pixels >= 3 * tile_pixels)
+        for (size_t i = 0; i < tile_pixels * sizeof(*values); i += 64)
+            __builtin_prefetch(reinterpret_cast<const char *>(values + 2 * tile_pixels) + i);
     for (int i = 0; i < n; ++i) line[i] = Element::value(values[i]);
     for (int i = n; i < tile_pixels; ++i) line[i] = 0;
+    double *variance_line = nullptr;
     if (work.model == ErrorModel::variance) {
         const double *variance = work.frames[f].variance + tile * tile_pixels;
-        double *variance_line = work.scratch->variance + f * tile_pixels;
+        variance_line = work.scratch->variance + f * tile_pixels;
         for (int i = 0; i < n; ++i) variance_line[i] = variance[i];
         for (int i = n; i < tile_pixels; ++i) variance_line[i] = 0;
-        screen_line<Element, true>(work, f, tile, values, variance, n, line, variance_line);
-    } else if (work.screen.range || Element::is_signed) {
-        screen_line<Element, false>(work, f, tile, values, line, n, line, line);
     }
+    screen_line<Element>(work, f, tile, values, n, line, variance_line);
 }
 
 // (Lanes, 512) to (512, Lanes)
@@ -384,28 +439,35 @@ inline void scatter_tile(const Plan &plan, int64_t tile, const double *signal, c
         scatter_extras<Lanes, Model>(plan, tile, signal, variance, sums);
 }
 
-// V = sum c^2 (s - I w)^2, the second pass of the azimuthal model; one frame. Only sums[1] is written.
-inline void scatter_spread(const Plan &plan, int64_t tile, const double *signal, const double *mean, double *sums) {
-    const auto add_spread = [&](int pixel, int64_t bin, double c) {
-        if (c == 0) return;
-        const int64_t i = tile * tile_pixels + pixel;
-        const double w = plan.normalization ? plan.normalization[i] : 1.0;
-        const double s = plan.dark ? signal[pixel] - plan.dark[i] : signal[pixel];
-        const double difference = s - mean[bin] * w;
-        sums[2 * bin + 1] += c * c * (difference * difference);
-    };
+// Add c^2 (s - I w)^2 to V of one bin, but for invalid pixels, which are NaN. S stays 0.
+template <int Lanes>
+inline void add_spread(const Work &work, int64_t i, int64_t bin, double c, Vector<Lanes> signal) {
+    using V = Vector<Lanes>;
+    const double w = work.plan->normalization ? work.plan->normalization[i] : 1.0;
+    const V s = work.plan->dark ? signal - work.plan->dark[i] : signal;
+    const V difference = s - reinterpret_cast<const V *>(work.mean)[bin] * w;
+    reinterpret_cast<V *>(work.piece)[2 * bin + 1] += signal == signal ? difference * difference * (c * c) : V{};
+}
+
+// The second pass of the azimuthal model.
+template <int Lanes, class Index>
+inline void scatter_spread(const Work &work, int64_t tile, const double *signal) {
+    const Plan &plan = *work.plan;
+    const Index *first = static_cast<const Index *>(plan.first) + tile * tile_pixels;
+    const float *weights = plan.weights + plan.tile_weights[tile];
+    const auto *signals = reinterpret_cast<const Vector<Lanes> *>(signal);
     const int n = plan.tile_bins[tile];
     for (int place = 0; place < tile_pixels; ++place) {
         const int pixel = place % tile_streams * tile_stride + place / tile_streams;
-        const int64_t first = plan.first_bin(tile, place);
-        if (first == plan.n_bins || signal[pixel] != signal[pixel]) continue;
-        if (plan.unit) add_spread(pixel, first, 1);
+        if (first[place] == plan.n_bins) continue;
+        if (plan.unit) add_spread<Lanes>(work, tile * tile_pixels + pixel, first[place], 1.0, signals[pixel]);
         for (int k = 0; !plan.unit && k < n; ++k)
-            add_spread(pixel, first + k, plan.weights[plan.tile_weights[tile] + place * n + k]);
+            add_spread<Lanes>(work, tile * tile_pixels + pixel, first[place] + k, weights[place * n + k], signals[pixel]);
     }
-    for (int64_t e = plan.extra_pointers[tile]; e < plan.extra_pointers[tile + 1]; ++e)
-        if (signal[plan.extra_pixels[e]] == signal[plan.extra_pixels[e]])
-            add_spread(plan.extra_pixels[e], plan.extra_bins[e], plan.extra_weights[e]);
+    for (int64_t e = plan.extra_pointers[tile]; e < plan.extra_pointers[tile + 1]; ++e) {
+        const int pixel = plan.extra_pixels[e];
+        add_spread<Lanes>(work, tile * tile_pixels + pixel, plan.extra_bins[e], plan.extra_weights[e], signals[pixel]);
+    }
 }
 
 // ---- the way through -----------------------------------------------------------------------------------
@@ -420,18 +482,21 @@ inline void process_tile(const Work &work, const Run &run, int64_t tile) {
         for (int f = 0; f < work.n_frames; ++f) fill_line<decltype(element)>(work, run, f, tile, n);
     });
     const double *signal = scratch.lines[0], *variance = scratch.variance;
+    if constexpr (Lanes > 1) {
+        interleave<Lanes>(scratch.lines, scratch.signal);
+        signal = scratch.signal;
+    }
+    if constexpr (Lanes > 1 && Model == ErrorModel::variance) {
+        // The lines are free again: the variances take their place.
+        std::memcpy(scratch.lines, scratch.variance, sizeof(scratch.lines[0]) * Lanes);
+        interleave<Lanes>(scratch.lines, scratch.variance);
+    }
     if constexpr (Model == ErrorModel::azimuthal) {
-        return scatter_spread(plan, tile, signal, work.frames[0].mean, work.piece);
+        if (plan.wide)
+            scatter_spread<Lanes, uint32_t>(work, tile, signal);
+        else
+            scatter_spread<Lanes, uint16_t>(work, tile, signal);
     } else {
-        if constexpr (Lanes > 1) {
-            interleave<Lanes>(scratch.lines, scratch.signal);
-            signal = scratch.signal;
-        }
-        if constexpr (Lanes > 1 && Model == ErrorModel::variance) {
-            // The lines are free again: the variances take their place.
-            std::memcpy(scratch.lines, scratch.variance, sizeof(scratch.lines[0]) * Lanes);
-            interleave<Lanes>(scratch.lines, scratch.variance);
-        }
         if (plan.wide)
             scatter_tile<Lanes, Model, uint32_t>(plan, tile, signal, variance, work.piece);
         else
@@ -480,8 +545,7 @@ inline void scatter_lanes(Work &work) {
         case ErrorModel::none: return scatter_pieces<Lanes, ErrorModel::none>(work);
         case ErrorModel::poisson: return scatter_pieces<Lanes, ErrorModel::poisson>(work);
         case ErrorModel::variance: return scatter_pieces<Lanes, ErrorModel::variance>(work);
-        case ErrorModel::azimuthal:
-            if constexpr (Lanes == 1) return scatter_pieces<Lanes, ErrorModel::azimuthal>(work);
+        case ErrorModel::azimuthal: return scatter_pieces<Lanes, ErrorModel::azimuthal>(work);
     }
 }
 

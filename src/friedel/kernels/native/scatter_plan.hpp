@@ -52,7 +52,6 @@ struct Frame {
     const uint8_t *data;
     size_t size;
     const double *variance;  // (n_pixels,) or null
-    const double *mean;      // (n_bins,) for the azimuthal model, or null
 };
 
 // Numbers of invalid pixels, ascending. Grows outside the kernels, whose code must not instantiate anything
@@ -83,6 +82,7 @@ struct Work {
     Screen screen;
     int n_frames, lanes;
     const Frame *frames;
+    const double *mean;  // S/N of each bin and lane, for the azimuthal model
     InvalidPixels *invalid;  // one for each frame
     int64_t piece_begin, piece_end;
     double *piece;  // sums of one piece: zero before and after, unless it is the same as `sums`
