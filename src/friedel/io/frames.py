@@ -352,7 +352,7 @@ def expand(paths: Paths) -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = []
     for item in given:
         path, inside = split_location(item)
-        path = str(Path(path).expanduser()) if path.startswith("~") else path
+        path = str(Path(path).expanduser().absolute())  # other processes may work in another folder
         if any(character in path for character in "*?[") and not Path(path).exists():
             matches = sorted(glob.glob(path, recursive=True), key=natural_key)  # noqa: PTH207  absolute patterns too
             if not matches:

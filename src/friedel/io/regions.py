@@ -15,19 +15,18 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
-from friedel.core.errors import DataError, OutputError
+from friedel.core.errors import OutputError
 
 from . import handles
 from .journal import Journal, Line
-from .nexus import output_error, variable_path
+from .nexus import output_error
+from .region_layout import Places, RegionSpec, Results, dataset_path, fitting, lay_out
 
 if TYPE_CHECKING:
     import h5py
@@ -39,123 +38,6 @@ SYNC_SHARE = 10
 """The next group of blocks is made durable after this many times what the last one took, at least `SYNC_SECONDS`."""
 VERIFIED_BYTES = 4 * 1024**3
 """On resuming, the last blocks of this size are compared with their checksums; all of them if one differs."""
-
-Layout = Literal["rows", "channels"]
-Results = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class RegionSpec:
-    """One dataset of the file, and how blocks map to it.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        "rows": (items, ...). "channels": (layers, rows, columns, channels).
-    dtype : str
-        Element type, "f4".
-    layout : {"rows", "channels"}
-        "rows": a block is ``start:stop`` along the first axis, stored contiguously. "channels": item = layer · channels
-        + channel, a block is a range of channels of one layer, stored in chunks, so that both one channel and one pixel
-        are quick to read.
-    chunk : tuple of int
-        "channels" only: (rows, columns, channels) of a chunk. Blocks begin and end at multiples of its channels.
-    path : str
-        Place in the file; by default that of a variable of the same name, `friedel.io.nexus.variable_path`.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str = "f4"
-    layout: Layout = "rows"
-    chunk: tuple[int, int, int] = (32, 32, 16)
-    path: str = ""
-
-    @property
-    def chunk_shape(self) -> tuple[int, int, int, int]:
-        """Shape of a chunk, no larger than the dataset."""
-        rows, columns, channels = (min(part, size) for part, size in zip(self.chunk, self.shape[1:], strict=True))
-        return 1, rows, columns, channels
-
-    @property
-    def grid(self) -> tuple[int, int, int, int]:
-        """Number of chunks along each axis."""
-        layers, rows, columns, channels = (
-            -(-size // part) for size, part in zip(self.shape, self.chunk_shape, strict=True)
-        )
-        return layers, rows, columns, channels
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that the values take in the file."""
-        itemsize = np.dtype(self.dtype).itemsize
-        if self.layout == "rows":
-            return math.prod(self.shape) * itemsize
-        return math.prod(self.grid) * math.prod(self.chunk_shape) * itemsize
-
-    def block_shape(self, block: Block) -> tuple[int, ...]:
-        """Shape of the array that a block stores.
-
-        Raises
-        ------
-        DataError
-            If the block does not fit.
-        """
-        if self.layout == "rows":
-            if block.stop > self.shape[0]:
-                raise DataError(f"Block {block.number} ends at item {block.stop}, there are {self.shape[0]}.")
-            return (len(block), *self.shape[1:])
-        layers, rows, columns, channels = self.shape
-        layer, first = divmod(block.start, channels)
-        last, step = first + len(block), self.chunk_shape[3]
-        if layer >= layers or last > channels or first % step or (last % step and last != channels):
-            raise DataError(
-                f"Block {block.number} (channels {first} to {last} of layer {layer}) is no whole number of chunks of "
-                f"{step} channels, or leaves the {layers} layers of {channels} channels.",
-                f"Cut blocks within a layer at multiples of {step} channels.",
-            )
-        return rows, columns, len(block)
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where the values of a dataset lie: one offset, or one for each chunk."""
-
-    spec: RegionSpec
-    offsets: NDArray[np.int64]
-
-    def pieces(self, block: Block, array: NDArray[Any]) -> list[tuple[int, NDArray[Any]]]:
-        """Return what a block writes: byte offsets and contiguous arrays."""
-        if self.spec.layout == "rows":
-            row = math.prod(self.spec.shape[1:]) * array.dtype.itemsize
-            return [(int(self.offsets.flat[0]) + block.start * row, np.ascontiguousarray(array))]
-        layer, first = divmod(block.start, self.spec.shape[3])
-        _, rows, columns, channels = self.spec.chunk_shape
-        pieces = []
-        for place in np.ndindex(self.spec.grid[1], self.spec.grid[2], -(-len(block) // channels)):
-            part = array[
-                place[0] * rows : (place[0] + 1) * rows,
-                place[1] * columns : (place[1] + 1) * columns,
-                place[2] * channels : (place[2] + 1) * channels,
-            ]
-            if part.shape != (rows, columns, channels):
-                padded = np.zeros((rows, columns, channels), array.dtype)
-                padded[: part.shape[0], : part.shape[1], : part.shape[2]] = part
-                part = padded
-            offset = self.offsets[layer, place[0], place[1], place[2] + first // channels]
-            pieces.append((int(offset), np.ascontiguousarray(part)))
-        return pieces
-
-    def extents(self, block: Block) -> list[tuple[int, int]]:
-        """Return offset and size in bytes of each piece, in the order of `pieces`."""
-        empty = np.broadcast_to(np.zeros((), self.spec.dtype), self.spec.block_shape(block))
-        if self.spec.layout == "rows":
-            row = math.prod(self.spec.shape[1:]) * empty.itemsize
-            return [(int(self.offsets.flat[0]) + block.start * row, len(block) * row)]
-        layer, first = divmod(block.start, self.spec.shape[3])
-        channels = self.spec.chunk_shape[3]
-        columns = slice(first // channels, first // channels + -(-len(block) // channels))
-        size = math.prod(self.spec.chunk_shape) * empty.itemsize
-        return [(int(offset), size) for offset in self.offsets[layer, :, :, columns].ravel()]
 
 
 class RegionFile:
@@ -173,7 +55,7 @@ class RegionFile:
         What became of an earlier run, for the user; "" if there was none.
     """
 
-    def __init__(self, path: str, places: dict[str, _Places], journal: Journal | None) -> None:
+    def __init__(self, path: str, places: dict[str, Places], journal: Journal | None) -> None:
         self.path = path
         self.resumed = False
         self.message = ""
@@ -237,7 +119,7 @@ class RegionFile:
             If the file exists, the folder cannot be written, another process is at work on it, or the disk has not
             enough space for the whole result.
         """
-        text = str(path)
+        text = str(Path(path).absolute())  # other processes may work elsewhere
         if Path(text).exists() and not overwrite:
             raise OutputError(text, "exists already.", "Choose another name, or allow to overwrite it.")
         try:
@@ -280,7 +162,7 @@ class RegionFile:
         total = 0
         try:
             for name, places in self._places.items():
-                for offset, piece in places.pieces(block, _fitting(name, places.spec, block, result)):
+                for offset, piece in places.pieces(block, fitting(name, places.spec, block, result)):
                     buffer = piece.reshape(-1).view(np.uint8).data
                     total = zlib.crc32(buffer, total)
                     _write_all(descriptor, buffer, offset)
@@ -358,7 +240,7 @@ class RegionFile:
             return np.memmap(present, spec.dtype, "r", int(places.offsets.flat[0]), spec.shape)
         if self._reader is None:
             self._reader = handles.open_hdf5(self.partial)
-        return self._reader[_path(name, spec)]
+        return self._reader[dataset_path(name, spec)]
 
     def finish(self, write: Callable[[h5py.File], None] | None = None) -> None:
         """Add what describes the data, and give the file its name.
@@ -421,19 +303,6 @@ class RegionFile:
                 os.close(self._descriptor)
 
 
-def _fitting(name: str, spec: RegionSpec, block: Block, result: Results) -> NDArray[Any]:
-    """Return the array of a region in its element type, or say what is wrong with it."""
-    if name not in result:
-        raise DataError(f"Block {block.number} has no {name!r}.", f"It has {', '.join(result) or 'nothing'}.")
-    array = np.asarray(result[name])
-    expected = spec.block_shape(block)
-    if array.shape != expected:
-        raise DataError(f"Block {block.number}: {name} has the shape {array.shape}, {expected} was announced.")
-    if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
-        raise DataError(f"Block {block.number}: {name} is {array.dtype}, {spec.dtype} was announced.")
-    return array.astype(spec.dtype, copy=False)
-
-
 def _write_all(descriptor: int, buffer: memoryview, offset: int) -> None:
     while len(buffer):
         written = os.pwrite(descriptor, buffer, offset)
@@ -448,56 +317,12 @@ def _covered(block: Block, done: Sequence[tuple[int, int]]) -> bool:
 # ---- laying out
 
 
-def _path(name: str, spec: RegionSpec) -> str:
-    return spec.path or variable_path(name)
-
-
-def _lay_out(path: str, regions: Mapping[str, RegionSpec]) -> dict[str, _Places]:
-    """Make the HDF5 file with every dataset allocated but nothing written; return where the values lie."""
-    import h5py
-
-    with h5py.File(path, "w", locking=False, libver=("earliest", "v110")) as file:
-        for name, spec in regions.items():
-            _create_dataset(file, _path(name, spec), spec)
-    with h5py.File(path, "r", locking=False) as file:
-        return {name: _Places(spec, _offsets(file[_path(name, spec)], spec)) for name, spec in regions.items()}
-
-
-def _create_dataset(file: h5py.File, path: str, spec: RegionSpec) -> None:
-    import h5py
-
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    properties.set_obj_track_times(False)
-    if spec.layout == "channels":
-        properties.set_chunk(spec.chunk_shape)
-    group, _, name = path.rpartition("/")
-    parent = file.require_group(group or "/")
-    kind, space = h5py.h5t.py_create(np.dtype(spec.dtype)), h5py.h5s.create_simple(spec.shape)
-    h5py.h5d.create(parent.id, name.encode(), kind, space, properties)
-
-
-def _offsets(dataset: h5py.Dataset, spec: RegionSpec) -> NDArray[np.int64]:
-    if spec.layout == "rows":
-        return np.array(dataset.id.get_offset() or 0, np.int64)
-    offsets = np.full(spec.grid, -1, np.int64)
-    shape = spec.chunk_shape
-
-    def note(chunk: Any) -> None:
-        place = tuple(start // size for start, size in zip(chunk.chunk_offset, shape, strict=True))
-        offsets[place] = chunk.byte_offset
-
-    dataset.id.chunk_iter(note)
-    return offsets
-
-
 def _begin(path: str, regions: Mapping[str, RegionSpec], fingerprint: str, journal: Journal) -> RegionFile:
     partial = Path(path + PARTIAL)
     skeleton = path + PARTIAL + ".new"
     _check_space(path, partial, sum(spec.stored_bytes for spec in regions.values()))
     try:
-        places = _lay_out(skeleton, regions)
+        places = lay_out(skeleton, regions)
         header = _header(regions, places, fingerprint, Path(skeleton).stat().st_size)
         reason = _why_not_resume(partial, journal, header)
         sink = RegionFile(path, places, journal)
@@ -520,10 +345,10 @@ def _begin(path: str, regions: Mapping[str, RegionSpec], fingerprint: str, journ
 
 
 def _header(
-    regions: Mapping[str, RegionSpec], places: Mapping[str, _Places], fingerprint: str, size: int
+    regions: Mapping[str, RegionSpec], places: Mapping[str, Places], fingerprint: str, size: int
 ) -> dict[str, Any]:
     layout = {
-        name: [list(spec.shape), np.dtype(spec.dtype).str, spec.layout, list(spec.chunk), _path(name, spec)]
+        name: [list(spec.shape), np.dtype(spec.dtype).str, spec.layout, list(spec.chunk), dataset_path(name, spec)]
         for name, spec in regions.items()
     }
     table = zlib.crc32(b"".join(part.offsets.tobytes() for part in places.values()))
@@ -589,9 +414,9 @@ def _no_space(path: str, size: int, free: int) -> OutputError:
     )
 
 
-def _restore_metadata(skeleton: str, partial: Path, places: Mapping[str, _Places]) -> None:
+def _restore_metadata(skeleton: str, partial: Path, places: Mapping[str, Places]) -> None:
     """Write everything that is no value anew: a run that died in `finish` may have left it half changed."""
-    values = sorted(extent for part in places.values() for extent in _value_extents(part))
+    values = sorted(extent for part in places.values() for extent in part.all_extents())
     size = Path(skeleton).stat().st_size
     with Path(skeleton).open("rb") as source, partial.open("rb+") as target:
         start = 0
@@ -604,13 +429,6 @@ def _restore_metadata(skeleton: str, partial: Path, places: Mapping[str, _Places
         target.truncate(size)
         target.flush()
         os.fsync(target.fileno())
-
-
-def _value_extents(places: _Places) -> list[tuple[int, int]]:
-    if places.spec.layout == "rows":
-        return [(int(places.offsets.flat[0]), places.spec.stored_bytes)] if places.spec.stored_bytes else []
-    size = math.prod(places.spec.chunk_shape) * np.dtype(places.spec.dtype).itemsize
-    return [(int(offset), size) for offset in places.offsets.ravel()]
 
 
 def _verify(sink: RegionFile, journal: Journal) -> int:
@@ -637,70 +455,3 @@ def _sync_folder(path: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-# ---- in memory
-
-
-@dataclass
-class MemorySink:
-    """Results of blocks in arrays; the interface of `RegionFile` without a file.
-
-    Attributes
-    ----------
-    regions : mapping of str to RegionSpec
-        The arrays.
-    arrays : dict of str to ndarray
-        What was written so far, in the shape of each region.
-    """
-
-    regions: Mapping[str, RegionSpec]
-    arrays: dict[str, NDArray[Any]] = field(init=False)
-    resumed: bool = False
-    message: str = ""
-
-    def __post_init__(self) -> None:
-        self.arrays = {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.regions.items()}
-        self._done: set[Block] = set()
-
-    @property
-    def shared(self) -> bool:
-        """Another process has other memory."""
-        return False
-
-    def pending(self, blocks: Sequence[Block]) -> list[Block]:
-        """Return the blocks that are not complete."""
-        return [block for block in blocks if block not in self._done]
-
-    def write(self, block: Block, result: Results) -> None:
-        """Store the arrays of a block; see `RegionFile.write`."""
-        for name, spec in self.regions.items():
-            values = _fitting(name, spec, block, result)
-            if spec.layout == "rows":
-                self.arrays[name][block.start : block.stop] = values
-            else:
-                layer, first = divmod(block.start, spec.shape[3])
-                self.arrays[name][layer, :, :, first : first + len(block)] = values
-
-    def commit(self, block: Block) -> None:
-        """Record that a block is complete."""
-        self._done.add(block)
-
-    def flush(self) -> None:
-        """Do nothing: memory is not durable."""
-
-    def read(self, name: str) -> NDArray[Any]:
-        """Return the values of a region."""
-        return self.arrays[name]
-
-    def finish(self, write: Callable[[Any], None] | None = None) -> None:
-        """Do nothing: there is no file."""
-
-    def close(self) -> None:
-        """Do nothing: there is no file."""
-
-    def __enter__(self) -> MemorySink:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
