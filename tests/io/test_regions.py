@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.errors import DataError, OutputError
 from friedel.data import radial_coordinate
-from friedel.io import MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
+from friedel.io import MemorySink, RegionFile, RegionSpec, map_rows, open_dataset, write_dataset
 
 ROWS = {"intensity": RegionSpec((10, 7)), "intensity_errors": RegionSpec((10, 7), "f8")}
 VOLUME = {"volume": RegionSpec((2, 9, 11, 10), "f4", "channels", chunk=(4, 4, 4))}
@@ -65,6 +65,12 @@ class TestLayouts:
             np.testing.assert_array_equal(sink.read("intensity"), np.arange(70).reshape(10, 7))
             np.testing.assert_array_equal(sink.read("intensity_errors"), np.arange(70).reshape(10, 7) / 3)
             assert sink.read("intensity").dtype == np.float32
+
+    def test_items_may_be_numbered_by_several_axes(self, make):
+        with make({"scan": RegionSpec((2, 3, 4, 5), "f8", item_axes=3)}) as sink:
+            fill(sink, cut_blocks(24, 7), lambda b: {"scan": np.arange(b.start, b.stop)[:, None] + np.arange(5) / 8})
+            expected = np.arange(24).reshape(2, 3, 4, 1) + np.arange(5) / 8
+            np.testing.assert_array_equal(sink.read("scan"), expected)
 
     @pytest.mark.parametrize("size", [4, 8, 12])
     def test_channels_of_layers(self, make, size):
@@ -122,6 +128,9 @@ class TestLayouts:
         assert pattern[9, 6] == 69
         found = open_dataset(tmp_path / "out.h5")
         np.testing.assert_array_equal(found.intensity, np.arange(70).reshape(10, 7))
+        np.testing.assert_array_equal(map_rows(tmp_path / "out.h5", "intensity"), np.arange(70).reshape(10, 7))
+        with pytest.raises(DataError, match="no variable 'mean'"):
+            map_rows(tmp_path / "out.h5", "mean")
         assert found.attrs["default"] == "intensity"
 
     @pytest.mark.parametrize(

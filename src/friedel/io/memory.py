@@ -49,7 +49,9 @@ class MemorySink:
         for name, spec in self.regions.items():
             values = fitting(name, spec, block, result)
             if spec.layout == "rows":
-                self.arrays[name][block.start : block.stop] = values
+                self.arrays[name].reshape(spec.n_items, *spec.shape[spec.item_axes :])[block.start : block.stop] = (
+                    values
+                )
             else:
                 layer, first = divmod(block.start, spec.shape[3])
                 self.arrays[name][layer, :, :, first : first + len(block)] = values

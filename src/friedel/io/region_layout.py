@@ -29,7 +29,7 @@ class RegionSpec:
     Attributes
     ----------
     shape : tuple of int
-        "rows": (items, ...). "channels": (layers, rows, columns, channels).
+        "rows": (items, ...), or (a, b, ..., ...) with `item_axes`. "channels": (layers, rows, columns, channels).
     dtype : str
         Element type, "f4".
     layout : {"rows", "channels"}
@@ -38,6 +38,8 @@ class RegionSpec:
         are quick to read.
     chunk : tuple of int
         "channels" only: (rows, columns, channels) of a chunk. Blocks begin and end at multiples of its channels.
+    item_axes : int
+        "rows" only: how many leading axes number the items, in C order (3 for a scan of layers, angles, translations).
     path : str
         Place in the file; by default that of a variable of the same name, `friedel.io.nexus.variable_path`.
     """
@@ -47,6 +49,19 @@ class RegionSpec:
     layout: Layout = "rows"
     chunk: tuple[int, int, int] = (32, 32, 16)
     path: str = ""
+    item_axes: int = 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of items that blocks count."""
+        if self.layout == "channels":
+            return self.shape[0] * self.shape[3]
+        return math.prod(self.shape[: self.item_axes])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of an item of "rows"."""
+        return math.prod(self.shape[self.item_axes :]) * np.dtype(self.dtype).itemsize
 
     @property
     def chunk_shape(self) -> tuple[int, int, int, int]:
@@ -79,9 +94,9 @@ class RegionSpec:
             If the block does not fit.
         """
         if self.layout == "rows":
-            if block.stop > self.shape[0]:
-                raise DataError(f"Block {block.number} ends at item {block.stop}, there are {self.shape[0]}.")
-            return (len(block), *self.shape[1:])
+            if block.stop > self.n_items:
+                raise DataError(f"Block {block.number} ends at item {block.stop}, there are {self.n_items}.")
+            return (len(block), *self.shape[self.item_axes :])
         layers, rows, columns, channels = self.shape
         layer, first = divmod(block.start, channels)
         last, step = first + len(block), self.chunk_shape[3]
@@ -104,8 +119,8 @@ class Places:
     def pieces(self, block: Block, array: NDArray[Any]) -> list[tuple[int, NDArray[Any]]]:
         """Return what a block writes: byte offsets and contiguous arrays."""
         if self.spec.layout == "rows":
-            row = math.prod(self.spec.shape[1:]) * array.dtype.itemsize
-            return [(int(self.offsets.flat[0]) + block.start * row, np.ascontiguousarray(array))]
+            offset = int(self.offsets.flat[0]) + block.start * self.spec.row_bytes
+            return [(offset, np.ascontiguousarray(array))]
         layer, first = divmod(block.start, self.spec.shape[3])
         _, rows, columns, channels = self.spec.chunk_shape
         pieces = []
@@ -125,14 +140,13 @@ class Places:
 
     def extents(self, block: Block) -> list[tuple[int, int]]:
         """Return offset and size in bytes of each piece, in the order of `pieces`."""
-        empty = np.broadcast_to(np.zeros((), self.spec.dtype), self.spec.block_shape(block))
         if self.spec.layout == "rows":
-            row = math.prod(self.spec.shape[1:]) * empty.itemsize
+            row = self.spec.row_bytes
             return [(int(self.offsets.flat[0]) + block.start * row, len(block) * row)]
         layer, first = divmod(block.start, self.spec.shape[3])
         channels = self.spec.chunk_shape[3]
         columns = slice(first // channels, first // channels + -(-len(block) // channels))
-        size = math.prod(self.spec.chunk_shape) * empty.itemsize
+        size = math.prod(self.spec.chunk_shape) * np.dtype(self.spec.dtype).itemsize
         return [(int(offset), size) for offset in self.offsets[layer, :, :, columns].ravel()]
 
     def all_extents(self) -> list[tuple[int, int]]:

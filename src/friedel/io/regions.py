@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
-from friedel.core.errors import OutputError
+from friedel.core.errors import DataError, FileError, OutputError
 
 from . import handles
 from .journal import Journal, Line
-from .nexus import output_error
+from .nexus import output_error, variable_path
 from .region_layout import Places, RegionSpec, Results, dataset_path, fitting, lay_out
 
 if TYPE_CHECKING:
@@ -348,7 +349,14 @@ def _header(
     regions: Mapping[str, RegionSpec], places: Mapping[str, Places], fingerprint: str, size: int
 ) -> dict[str, Any]:
     layout = {
-        name: [list(spec.shape), np.dtype(spec.dtype).str, spec.layout, list(spec.chunk), dataset_path(name, spec)]
+        name: [
+            list(spec.shape),
+            np.dtype(spec.dtype).str,
+            spec.layout,
+            list(spec.chunk),
+            spec.item_axes,
+            dataset_path(name, spec),
+        ]
         for name, spec in regions.items()
     }
     table = zlib.crc32(b"".join(part.offsets.tobytes() for part in places.values()))
@@ -455,3 +463,38 @@ def _sync_folder(path: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def map_rows(path: str | Path, name: str) -> NDArray[Any]:
+    """Return a variable of a finished file as a memory map, for a stage that reads it in another order.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that friedel wrote.
+    name : str
+        A variable with the layout "rows".
+
+    Returns
+    -------
+    numpy.memmap
+        Read-only, in the shape of the variable.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read or its values do not lie in one piece.
+    DataError
+        If there is no such variable.
+    """
+    with handles.open_hdf5(str(path)) as file:
+        place = variable_path(name)
+        if place not in file:
+            raise DataError(f"{path}: there is no variable {name!r}.", "friedel info shows what there is.")
+        dataset = file[place]
+        offset = dataset.id.get_offset()
+        if offset is None or dataset.chunks is not None:
+            raise FileError(path, f"the values of {name!r} do not lie in one piece.", "Use friedel.io.open_dataset.")
+        shape, dtype = dataset.shape, dataset.dtype
+    mapped: NDArray[Any] = np.memmap(path, dtype, "r", offset, shape)
+    return mapped
