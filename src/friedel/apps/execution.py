@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +75,10 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
     """
     started = time.perf_counter()
     device = resolve_device(placement.device)
-    with make_runner(placement.threads, placement.cluster, placement.scheduler) as runner:
+    with ExitStack() as stack:
+        if isinstance(placement.progress, AbstractContextManager):
+            stack.enter_context(placement.progress)
+        runner = stack.enter_context(make_runner(placement.threads, placement.cluster, placement.scheduler))
         context = Context(runner, device, placement.progress, placement.cancellation)
         result = task.execute(parameters, context)
     usage = Usage(time.perf_counter() - started, peak_memory())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from .errors import ParameterError
 
@@ -77,9 +78,14 @@ class Parameters(BaseModel):
         moved = {
             name: _located(getattr(self, name), Path(folder))
             for name, field in type(self).model_fields.items()
-            if NamesFiles() in field.metadata or _names_files(field.annotation)
+            if names_files(field)
         }
         return self.model_copy(update=moved)
+
+
+def names_files(field: FieldInfo) -> bool:
+    """Whether the text of a field is a path or several."""
+    return NamesFiles() in field.metadata or _names_files(field.annotation)
 
 
 def _names_files(annotation: Any) -> bool:

@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 
 from apps.report.synthetic import synthetic_xrdct
-from friedel.apps.report import write_report
+from friedel.apps.report import write_picture, write_report
 from friedel.apps.report.contents import centers, sections, strongest_peak
-from friedel.core.errors import OutputError
+from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
 
 PNG = b"\x89PNG\r\n"
@@ -137,3 +137,12 @@ def test_centers_are_found_in_the_notes(
     notes: dict[str, object], expected: tuple[float | None, dict[str, float]]
 ) -> None:
     assert centers(notes) == expected
+
+
+def test_one_picture(result: xr.Dataset, tmp_path: Path) -> None:
+    write_picture(result, tmp_path / "first.png")
+    write_picture(result, tmp_path / "pattern.png", "mean_pattern")
+    assert (tmp_path / "first.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "pattern.png").read_bytes() != (tmp_path / "first.png").read_bytes()
+    with pytest.raises(ParameterError, match="portrait"):
+        write_picture(result, tmp_path / "x.png", "portrait")

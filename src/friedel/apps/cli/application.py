@@ -33,7 +33,7 @@ def make_application() -> App:
     )
     for task in registry().values():
         _add(application, task)
-    for command in (info, tasks, schema, report):
+    for command in (info, tasks, schema, plot, report):
         application.command(command, group=LOOKING)
     application.command(_with_running_options(rerun), name="rerun", group=TASKS)
     return application
@@ -109,10 +109,10 @@ def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **whe
     from friedel.apps.execution import Placement, execute
 
     from .main import cancellation_by_signals
-    from .progress import make_progress, shown
+    from .progress import make_progress
 
     progress = SilentProgress() if quiet else make_progress()
-    with cancellation_by_signals() as cancellation, shown(progress):
+    with cancellation_by_signals() as cancellation:
         result, usage = execute(task, parameters, Placement(progress=progress, cancellation=cancellation, **where))
     written = [str(path) for name in ("output", "report") if (path := getattr(parameters, name, None))]
     if not written:
@@ -190,6 +190,31 @@ def report(result: str, /, *, output: Annotated[str | None, Parameter(alias="-o"
     page = Path(output) if output else Path(result).with_suffix(".html")
     write_report(result, page)
     _write(f"Wrote {page}.")
+
+
+def plot(
+    result: str,
+    /,
+    *,
+    output: Annotated[str | None, Parameter(alias="-o")] = None,
+    picture: str | None = None,
+) -> None:
+    """Draw one picture of a result.
+
+    Parameters
+    ----------
+    result
+        A file that friedel wrote.
+    output
+        The PNG file to write (default: the result's name with .png).
+    picture
+        Which picture of the report, such as mean_pattern (default: the first).
+    """
+    from friedel.apps.report import write_picture
+
+    target = Path(output) if output else Path(result).with_suffix(".png")
+    write_picture(result, target, picture)
+    _write(f"Wrote {target}.")
 
 
 def rerun(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 
-from friedel.core.parameters import Argument
+from friedel.core.parameters import Argument, names_files
 from friedel.core.tasks import Task
 
 RUNNING = Group("Running", sort_key=10, help="Where the task is executed; the result is the same everywhere.")
@@ -52,6 +52,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     option = Parameter(
         alias=argument.alias or None,
         help=_help(field),
+        metavar="FILE" if names_files(field) else None,
         required=False,  # a parameters file may hold it; the task's parameters say so if it is missing
         show_default=False if field.is_required() else _default_text(field),
         consume_multiple=True,
@@ -106,3 +107,13 @@ def shell_type(annotation: Any) -> Any:
     if origin is list:
         return list.__class_getitem__(shell_type(inner[0]))
     return str
+
+
+def command_words(task: Task[Any]) -> list[str]:
+    """Return the words of a shortest call of `task`: what must be given."""
+    words = []
+    for name, field in task.parameters.model_fields.items():
+        if field.is_required():
+            value = name.upper()
+            words.append(value if _argument(field).positional else f"--{name.replace('_', '-')} {value}")
+    return [*words, "[OPTIONS]"]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
-
-from friedel.core.context import Progress
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichBars
@@ -23,13 +20,8 @@ def make_progress(stream: TextIO | None = None) -> BarProgress | LineProgress:
     return BarProgress(target) if target.isatty() else LineProgress(target)
 
 
-def shown(progress: Progress) -> AbstractContextManager[Any]:
-    """Return the context in which `progress` may draw."""
-    return progress if isinstance(progress, BarProgress) else nullcontext(progress)
-
-
 class BarProgress:
-    """Bars that move in place."""
+    """Bars that move in place, from the first stage to the end of the ``with`` block."""
 
     def __init__(self, stream: TextIO) -> None:
         self._bars = _make_bars(stream)
@@ -54,8 +46,6 @@ class BarProgress:
 
     def finish(self, key: int) -> None:
         self._bars.stop_task(key)  # type: ignore[arg-type]
-        if all(task.stop_time is not None for task in self._bars.tasks):
-            self.__exit__()
 
     def message(self, text: str) -> None:
         self._bars.console.print(text, style="dim", highlight=False, markup=False)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import xarray as xr
 
-from friedel.core.errors import OutputError
+from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
 
 from .contents import Section, sections
@@ -66,6 +66,41 @@ def write_report(result: xr.Dataset | str | Path, page: str | Path, usage: Usage
     _write(page, html, pictures)
 
 
+def write_picture(result: xr.Dataset | str | Path, picture: str | Path, name: str | None = None) -> None:
+    """Draw one picture of the report as a file: the first, or the one called `name`.
+
+    Parameters
+    ----------
+    result : xarray.Dataset or path-like
+    picture : path-like
+        PNG file to write.
+    name : str, optional
+        Name of a picture, such as "mean_pattern".
+
+    Raises
+    ------
+    FileError
+        If the result cannot be read.
+    ParameterError
+        If the result has no such picture; the message lists those it has.
+    OutputError
+        If the picture cannot be written.
+    """
+    with _opened(result) as dataset:
+        text = dataset.attrs.get("provenance")
+        found = {
+            section.name: section for section in sections(dataset, Provenance.from_json(text).notes if text else {})
+        }
+        chosen = name if name is not None else next(iter(found), "")
+        if chosen not in found:
+            raise ParameterError(f"There is no picture {chosen!r}.", f"Pictures: {', '.join(found) or 'none'}.")
+        png = to_png(found[chosen].draw(LIGHT))
+    try:
+        Path(picture).write_bytes(png)
+    except OSError as error:
+        raise _output_error(picture, error) from None
+
+
 @contextmanager
 def _opened(result: xr.Dataset | str | Path) -> Iterator[xr.Dataset]:
     if isinstance(result, xr.Dataset):
@@ -93,9 +128,11 @@ def _write(page: Path, html: str, pictures: list[Picture]) -> None:
             (folder / f"{picture.name}.png").write_bytes(picture.light)
         page.write_text(html, encoding="utf-8")
     except OSError as error:
-        raise OutputError(
-            page, error.strerror or str(error), "Check the folder, its permissions and free space."
-        ) from None
+        raise _output_error(page, error) from None
+
+
+def _output_error(path: str | Path, error: OSError) -> OutputError:
+    return OutputError(path, error.strerror or str(error), "Check the folder, its permissions and free space.")
 
 
 def _task_text(record: Provenance | None) -> str:
