@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fake_tasks import Average
 from friedel.core.errors import ParameterError
+from friedel.core.parameters import NameOrPath, Parameters
 
 
 def test_paths_become_text_and_one_is_as_good_as_many() -> None:
@@ -50,6 +51,18 @@ def test_relative_paths_count_from_the_folder() -> None:
     assert parameters.geometry == "/scans/p"
     assert parameters.output is None
     assert parameters.unit == "2th_deg"
+
+
+def test_a_name_is_a_path_where_there_is_such_a_file(tmp_path: Path) -> None:
+    class Phases(Parameters):
+        """Names or files."""
+
+        phases: tuple[NameOrPath, ...] = ()
+        """Phases."""
+
+    (tmp_path / "unknown.cif").write_text("")
+    phases = Phases.parse({"phases": ["CeO2", "unknown.cif"]}).located(tmp_path).phases
+    assert phases == ("CeO2", str(tmp_path / "unknown.cif"))
 
 
 @given(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -44,7 +44,15 @@ def _as_path(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class NamesFiles:
-    """Marks a type whose text is a path, so that a record can be repeated from another folder."""
+    """Marks a type whose text is a path, so that a record can be repeated from another folder.
+
+    Attributes
+    ----------
+    always : bool
+        False for text that may also be something else: it counts as a path where there is such a file.
+    """
+
+    always: bool = True
 
 
 FilePath = Annotated[str, BeforeValidator(_as_path), NamesFiles()]
@@ -52,6 +60,9 @@ FilePath = Annotated[str, BeforeValidator(_as_path), NamesFiles()]
 
 FilePaths = Annotated[tuple[str, ...], BeforeValidator(_as_paths), NamesFiles()]
 """One or more files or glob patterns, as text; a single one is accepted."""
+
+NameOrPath = Annotated[str, BeforeValidator(_as_path), NamesFiles(always=False)]
+"""A name that friedel knows, or else a file, as text; pathlib paths are accepted."""
 
 
 class Parameters(BaseModel):
@@ -75,30 +86,33 @@ class Parameters(BaseModel):
 
     def located(self, folder: str | Path) -> Self:
         """Return the same parameters with every relative path taken from `folder`."""
-        moved = {
-            name: _located(getattr(self, name), Path(folder))
-            for name, field in type(self).model_fields.items()
-            if names_files(field)
-        }
+        moved = {}
+        for name, field in type(self).model_fields.items():
+            mark = path_mark(field)
+            if mark is not None:
+                moved[name] = _located(getattr(self, name), Path(folder), mark)
         return self.model_copy(update=moved)
 
 
-def names_files(field: FieldInfo) -> bool:
-    """Whether the text of a field is a path or several."""
-    return NamesFiles() in field.metadata or _names_files(field.annotation)
+def path_mark(field: FieldInfo) -> NamesFiles | None:
+    """Return how the text of a field names files, None if it does not."""
+    return next(_marks((*field.metadata, field.annotation)), None)
 
 
-def _names_files(annotation: Any) -> bool:
-    if get_origin(annotation) is Annotated and NamesFiles() in get_args(annotation)[1:]:
-        return True
-    return any(_names_files(inner) for inner in get_args(annotation))
+def _marks(parts: Iterable[Any]) -> Iterator[NamesFiles]:
+    for part in parts:
+        if isinstance(part, NamesFiles):
+            yield part
+        elif get_origin(part) is not Literal:
+            yield from _marks(get_args(part))
 
 
-def _located(value: Any, folder: Path) -> Any:
+def _located(value: Any, folder: Path, mark: NamesFiles) -> Any:
     if isinstance(value, str):
-        return str(folder / value)
+        moved = folder / value
+        return str(moved) if mark.always or moved.is_file() else value
     if isinstance(value, tuple):
-        return tuple(_located(item, folder) for item in value)
+        return tuple(_located(item, folder, mark) for item in value)
     return value
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from friedel.core.parameters import Argument, FilePath, Parameters
+from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
 
 
@@ -19,7 +19,7 @@ class SimulateXRDCT(Parameters):
 
     output: Annotated[FilePath, Argument(positional=True)]
     """NeXus master file to write."""
-    phases: tuple[str, ...] = ("CeO2", "Al2O3", "Ni")
+    phases: tuple[NameOrPath, ...] = ("CeO2", "Al2O3", "Ni")
     """Phases in the sample: names of built-in ones or CIF files."""
     translations: Annotated[int, Field(ge=8)] = 64
     """Positions across the beam; slices have as many rows and columns."""

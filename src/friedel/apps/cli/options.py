@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 
-from friedel.core.parameters import Argument, names_files
+from friedel.core.parameters import Argument, path_mark
 from friedel.core.tasks import Task
 
 RUNNING = Group("Running", sort_key=10, help="Where the task is executed; the result is the same everywhere.")
@@ -52,7 +52,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     option = Parameter(
         alias=argument.alias or None,
         help=_help(field),
-        metavar="FILE" if names_files(field) else None,
+        metavar="FILE" if (mark := path_mark(field)) and mark.always else None,
         required=False,  # a parameters file may hold it; the task's parameters say so if it is missing
         show_default=False if field.is_required() else _default_text(field),
         consume_multiple=True,

@@ -91,9 +91,11 @@ def write_picture(result: xr.Dataset | str | Path, picture: str | Path, name: st
         found = {
             section.name: section for section in sections(dataset, Provenance.from_json(text).notes if text else {})
         }
-        chosen = name if name is not None else next(iter(found), "")
+        if not found:
+            raise ParameterError("Nothing in the result can be drawn.", "friedel info shows what it holds.")
+        chosen = name if name is not None else next(iter(found))
         if chosen not in found:
-            raise ParameterError(f"There is no picture {chosen!r}.", f"Pictures: {', '.join(found) or 'none'}.")
+            raise ParameterError(f"There is no picture {chosen!r}.", f"Pictures: {', '.join(found)}.")
         png = to_png(found[chosen].draw(LIGHT))
     try:
         Path(picture).write_bytes(png)
