@@ -125,8 +125,11 @@ class TestLayouts:
         with h5py.File(tmp_path / "grid.h5", "w") as file:
             files.add_bslz4(file, "entry/data/data", frames)
             file["entry/data/x"] = np.arange(6.0).reshape(2, 3)
+            file["entry/data/theta"] = [0.0, 90.0]
+            file["entry/data"].attrs["axes"] = ["theta", ".", ".", "."]
         source = open_frames(tmp_path / "grid.h5")
         assert_holds(source, frames.reshape(6, 20, 33))
+        assert source.axes["theta"].values.tolist() == [0, 0, 0, 90, 90, 90]
         assert source.axes["x"].values.tolist() == [0, 1, 2, 3, 4, 5]
 
     def test_cbf_files_of_a_pattern_are_sorted_naturally(self, tmp_path):
@@ -200,6 +203,12 @@ class TestChoice:
         full = open_frames(shared("diffraction", "cbf", "phi_scan_001.cbf")).decoded(0, 1)
         assert full.shape == (1, 619, 487)
         assert (full.min(), full.max()) == (-2, 1)
+
+    def test_real_grid_scan(self):
+        source = open_frames(shared("tomography", "savu_mm.nxs"))
+        assert source.shape == (8, 100, 1000)
+        assert source.axes["theta"].values.size == 8
+        assert source.axes["y"].units == "mm"
 
     def test_real_data_exchange_file(self):
         source = open_frames(shared("tomography", "tooth.h5"))
@@ -321,6 +330,17 @@ class TestBadInput:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(FileError, match="the file ends inside"):
             source.read(Block(0, 0, 30))
+
+    def test_a_corrupt_chunk_is_named(self, tmp_path):
+        path = files.nexus(tmp_path / "scan.nxs", files.stack())
+        source = open_frames(path)
+        offsets, _ = source.segments[0]._places(range(6))
+        with path.open("rb+") as stream:
+            stream.seek(int(offsets[4]) + 12)
+            stream.write(b"\xff" * 40)
+        assert source.decoded(3, 4).shape == (1, 20, 33)
+        with pytest.raises(DataError, match=r"scan\.nxs::/entry/instrument/detector/data frame 4"):
+            source.decoded(3, 6)
 
     def test_frames_that_were_never_written(self, tmp_path):
         with h5py.File(tmp_path / "scan.h5", "w") as file:

@@ -74,7 +74,7 @@ def find_axes(file: h5py.File, dataset: str, leading: tuple[int, ...]) -> FoundA
     n_frames = int(np.prod(leading, dtype=np.int64))
     start = _entry_of(file, dataset)
     entry = file[start or "/"]
-    found = FoundAxes()
+    found = FoundAxes(axes=_grid_axes(file, dataset, leading) if len(leading) > 1 else {})
     for node in walk(entry, start, MAX_DEPTH):
         item = node.item
         if not is_dataset(item) or item.dtype.kind not in "iuf" or node.path == dataset or NO_AXIS.search(node.name):
@@ -87,6 +87,26 @@ def find_axes(file: h5py.File, dataset: str, leading: tuple[int, ...]) -> FoundA
             _add(found.constants, node.path, item)
         elif is_motor and len(item.shape) == 1 and item.shape[0] > 1:
             found.mismatched[_free_name(node.path, found.mismatched)] = int(item.shape[0])
+    return found
+
+
+def _grid_axes(file: h5py.File, dataset: str, leading: tuple[int, ...]) -> dict[str, Axis]:
+    """Return the axes of a grid scan that its NXdata group names, repeated for each frame."""
+    place = dataset.rpartition("/")[0] or "/"
+    group = file[place]
+    names = text_attribute(group, "axes").split(":")
+    found = {}
+    for name in group:
+        told = text_attribute(group, f"{name}_indices")
+        numbers = [int(part) for part in told.split(":") if part.isdecimal()]
+        numbers = numbers or ([names.index(name)] if name in names else [])
+        item = group.get(name)
+        if not numbers or max(numbers) >= len(leading) or not is_dataset(item) or item.dtype.kind not in "iuf":
+            continue
+        if item.shape == tuple(leading[number] for number in numbers):
+            missing = [number for number in range(len(leading)) if number not in numbers]
+            values = np.broadcast_to(np.expand_dims(item[()], missing), leading).ravel()
+            found[name] = Axis(values, text_attribute(item, "units"), f"{place}/{name}")
     return found
 
 
