@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import DataError, ParameterError
+from friedel.data.conventions import coordinate
 from friedel.device.threads import thread_count
 
 from .backprojection import BackprojectionPlan
@@ -319,16 +320,10 @@ def _as_slices(
     """Label the slices: y and x from the rotation axis, in the unit of the translations; other dims stay."""
     others = [dim for dim in sinogram.dims if dim not in ("angle", "translation")]
     unit = sinogram.coords["translation"].attrs.get("units") if "translation" in sinogram.coords else None
-    position = (np.arange(beam.size) - (beam.size - 1) / 2) * beam.pixel_size
-    attrs = {"units": unit or "pixel"}
     coords: dict[Any, Any] = {
         name: value for name, value in sinogram.coords.items() if not {"angle", "translation"} & set(value.dims)
     }
-    coords |= {
-        "y": ("y", position, {**attrs, "long_name": "distance from the rotation axis, along y"}),
-        "x": ("x", position, {**attrs, "long_name": "distance from the rotation axis, along x"}),
-    }
-    given = sinogram.attrs.get("units", "")
+    coords |= slice_coordinates(beam, unit or "pixel")
     result = xr.DataArray(
         slices,
         dims=("y", "x", *others),
@@ -336,10 +331,21 @@ def _as_slices(
         name=sinogram.name,
         attrs={
             **sinogram.attrs,
-            "units": f"{given}/{unit or 'pixel'}".strip() if given else f"1/{unit or 'pixel'}",
+            "units": slice_units(sinogram.attrs.get("units", ""), unit or "pixel"),
             "center_pixels": beam.center,
             "method": method,
         },
     )
     leading = [dim for dim in sinogram.dims[: sinogram.dims.index("angle")] if dim not in ("angle", "translation")]
     return result.transpose(*leading, "y", "x", ...)
+
+
+def slice_coordinates(beam: ParallelBeam, units: str) -> dict[str, xr.Variable]:
+    """Return the coordinates y and x of a slice: distances from the rotation axis, in the unit of the translations."""
+    position = (np.arange(beam.size) - (beam.size - 1) / 2) * beam.pixel_size
+    return {name: coordinate(name, position, units, f"Distance from the rotation axis, {name}") for name in ("y", "x")}
+
+
+def slice_units(units: str, length: str) -> str:
+    """Return the units of what adds up to `units` along a ray measured in `length`."""
+    return f"{units}/{length}" if units and units != "1" else f"1/{length}"
