@@ -1,0 +1,109 @@
+"""The grid of bins: given by the user, or just large enough for the pixels that take part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from friedel.core.errors import DataError, ParameterError
+from friedel.kernels.splitting import Axis
+
+from .pixels import TURN, Discontinuity
+
+WIDENING = 1.0 + 2.0**-23
+"""The upper end of a grid is moved up by this factor, so that the largest value falls inside the last bin."""
+
+Extents = Callable[[], Iterable[tuple[float, float]]]
+
+
+def radial_grid(
+    npt: int, limits: tuple[float, float] | None, extents: Extents, *, negative_allowed: bool = False
+) -> Axis:
+    """Return the radial bins.
+
+    Parameters
+    ----------
+    npt : int
+        Number of bins.
+    limits : (float, float), optional
+        Lower and upper end as the user gives them, in the radial unit.
+    extents : callable
+        Gives the extents of the pixels slab by slab, for use without `limits`.
+    negative_allowed : bool
+        Whether coordinates below zero mean something in this unit.
+
+    Raises
+    ------
+    ParameterError
+        If `npt` or `limits` cannot be used.
+    DataError
+        If there is no pixel to take the range from.
+    """
+    _check_npt("npt", npt)
+    if limits is not None:
+        low, high = limits
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ParameterError(f"radial_range is {low} to {high}.", "Give two numbers, the smaller one first.")
+        return Axis(low, _widened(high), npt)
+    low, high = _joined(extents())
+    if not negative_allowed:
+        low = max(low, 0.0)
+    return Axis(low, _widened(high), npt)
+
+
+def azimuth_grid(
+    npt_azimuth: int, limits: tuple[float, float] | None, extents: Extents, discontinuity: Discontinuity
+) -> Axis:
+    """Return the azimuthal bins, in rad.
+
+    Parameters
+    ----------
+    npt_azimuth : int
+        Number of bins.
+    limits : (float, float), optional
+        Lower and upper end in degrees. Where the upper one is not larger, a full turn is added to it: (170, -170) is
+        the sector of 20 degrees across the cut.
+    extents : callable
+        Gives the extents of the pixels in rad slab by slab, for use without `limits`.
+    discontinuity : {"pi", "0"}
+        Where the azimuth jumps, which bounds a range that is not given.
+
+    Raises
+    ------
+    ParameterError
+        If `npt_azimuth` or `limits` cannot be used.
+    DataError
+        If there is no pixel to take the range from.
+    """
+    _check_npt("npt_azimuth", npt_azimuth)
+    if limits is not None:
+        low, high = limits
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ParameterError(f"azimuth_range is {low} to {high}.", "Give two angles in degrees.")
+        if high <= low:
+            high += 360.0
+        if not 0.0 < high - low <= 360.0 + 1e-9:
+            raise ParameterError(
+                f"azimuth_range is {limits[0]} to {limits[1]} degrees.", "Give a range of one full turn at most."
+            )
+        return Axis(math.radians(low), _widened(math.radians(high)), npt_azimuth, TURN)
+    low, high = _joined(extents())
+    lowest, highest = (-math.pi, math.pi) if discontinuity == "pi" else (0.0, TURN)
+    return Axis(max(low, lowest), _widened(min(high, highest)), npt_azimuth, TURN)
+
+
+def _widened(high: float) -> float:
+    return high * WIDENING if high > 0 else high / WIDENING
+
+
+def _joined(extents: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    lows, highs = zip(*extents, strict=True)
+    low, high = min(lows), max(highs)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DataError("No pixel is left to integrate: all are masked.", "Check the mask: True means excluded.")
+    return low, high
+
+
+def _check_npt(name: str, npt: int) -> None:
+    if npt < 1:
+        raise ParameterError(f"{name} is {npt}.", "Give a whole number of bins, 1 or more.")

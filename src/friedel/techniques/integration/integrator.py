@@ -1,0 +1,311 @@
+"""Azimuthal integration from Python: one object for one setup, many frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from friedel.core.blocks import Block, cut_blocks
+from friedel.core.errors import DataError, ParameterError
+from friedel.device.threads import thread_count
+from friedel.instrument import Geometry
+from friedel.io import FrameSource
+from friedel.io.lazy import source_of
+
+from .options import MapOptions
+from .patterns import Patterns
+from .radial_map import FrameBlock, Frames, RadialMap
+from .results import label_patterns
+
+BLOCK_BYTES = 64 * 1024**2
+
+
+def frames_per_block(frame_bytes: int) -> int:
+    """Return how many frames of `frame_bytes` make a block of about 64 MiB, at most 256."""
+    return int(np.clip(BLOCK_BYTES // max(frame_bytes, 1), 1, 256))
+
+
+class Integrator:
+    """Integrates the frames of one setup.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    npt : int
+        Number of radial bins, unless a call says otherwise.
+    **options
+        Further parameters of `RadialMap.build`: unit, splitting, error_model, mask, dark, flat, polarization,
+        solid_angle, radial_range, azimuth_range, dummy, ...
+
+    Examples
+    --------
+    >>> integrator = Integrator(geometry, npt=1000, unit="q_nm^-1", error_model="poisson")  # doctest: +SKIP
+    >>> patterns = integrator.integrate1d(frames)  # doctest: +SKIP
+    """
+
+    def __init__(self, geometry: Geometry, *, npt: int = 1000, **options: Unpack[MapOptions]) -> None:
+        self.geometry = geometry
+        self.npt = npt
+        self.options = options
+        self._maps: dict[tuple[int, int | None, tuple[int, int]], RadialMap] = {}
+
+    def map_for(self, shape: tuple[int, int], npt: int | None = None, npt_azimuth: int | None = None) -> RadialMap:
+        """Return the map for frames of `shape` (rows, columns); it is built once.
+
+        Raises
+        ------
+        GeometryError
+            If the detector gives frames of another shape.
+        """
+        key = (self.npt if npt is None else npt, npt_azimuth, shape)
+        if key not in self._maps:
+            geometry = self.geometry.for_shape(shape)
+            self._maps[key] = RadialMap.build(geometry, npt=key[0], npt_azimuth=npt_azimuth, **self.options)
+        return self._maps[key]
+
+    def integrate1d(
+        self,
+        frames: ArrayLike | xr.DataArray | FrameSource,
+        *,
+        npt: int | None = None,
+        normalization: str | ArrayLike | None = None,
+        variance: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> xr.Dataset:
+        """Average frames over the azimuth.
+
+        Parameters
+        ----------
+        frames : array-like, shape (rows, columns) or (n, rows, columns), DataArray or FrameSource
+            What `friedel.open` returns is read block by block.
+        npt : int, optional
+            Number of radial bins.
+        normalization : str or array-like, optional
+            What each pattern is divided by: one value for each frame, or the name of a coordinate of `frames`.
+        variance : array-like, optional
+            Variance of the pixels, for one frame or for each; sets the error model to "variance".
+        threads : int, optional
+
+        Returns
+        -------
+        xarray.Dataset
+            intensity, intensity_errors over (frame, radial), or (radial) for a single frame.
+
+        Raises
+        ------
+        GeometryError, DataError, ParameterError
+            If frames, geometry and parameters do not go together.
+        """
+        return self._integrate(frames, npt, None, normalization, variance, threads)
+
+    def integrate2d(
+        self,
+        frames: ArrayLike | xr.DataArray | FrameSource,
+        *,
+        npt: int | None = None,
+        npt_azimuth: int = 360,
+        normalization: str | ArrayLike | None = None,
+        variance: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> xr.Dataset:
+        """Regroup frames over azimuth and radius; parameters as for `integrate1d`.
+
+        Returns
+        -------
+        xarray.Dataset
+            intensity, intensity_errors over (frame, azimuth, radial), or (azimuth, radial) for a single frame.
+        """
+        return self._integrate(frames, npt, npt_azimuth, normalization, variance, threads)
+
+    def _integrate(
+        self,
+        frames: ArrayLike | xr.DataArray | FrameSource,
+        npt: int | None,
+        npt_azimuth: int | None,
+        normalization: str | ArrayLike | None,
+        variance: ArrayLike | None,
+        threads: int | None,
+    ) -> xr.Dataset:
+        stack = stack_of(frames)
+        radial_map = self.map_for(stack.frame_shape, npt, npt_azimuth)
+        if variance is not None:
+            radial_map = radial_map.with_options(error_model="variance")
+        elif radial_map.error_model == "variance":
+            raise ParameterError('The error model is "variance", and no variance is given.', "Give variance=.")
+        factors = stack.factors(normalization)
+        blocks = _blocks(stack, factors, variance)
+        count = thread_count() if threads is None else threads
+        parts = [radial_map(block, threads=count) for block in blocks]
+        arrays = _joined(parts, single=not stack.dims)
+        result = label_patterns(radial_map, arrays, stack.coordinates, stack.dims)
+        return result.assign(_sums(parts, radial_map, result, stack.dims)) if radial_map.keep_sums else result
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Frames of any origin, read by number.
+
+    Attributes
+    ----------
+    source : FrameSource, ndarray or DataArray
+        Of shape (n, rows, columns).
+    dims : tuple of str
+        Dimension of the frames; () for a single one.
+    coordinates : mapping
+        What is known about the frames.
+    """
+
+    source: Any
+    dims: tuple[str, ...]
+    coordinates: Mapping[str, Any]
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return int(self.source.shape[0])
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return int(self.source.shape[1]), int(self.source.shape[2])
+
+    def read(self, block: Block) -> Frames:
+        """Return the frames of a block, still compressed where they are on disk."""
+        if isinstance(self.source, FrameSource):
+            return self.source.read(block)
+        return np.asarray(self.source[block.start : block.stop])
+
+    def labels(self, block: Block) -> tuple[str, ...]:
+        """Say where each frame of a block comes from."""
+        if isinstance(self.source, FrameSource):
+            return tuple(self.source.label(number) for number in range(block.start, block.stop))
+        return tuple(f"frame {number}" for number in range(block.start, block.stop))
+
+    def factors(self, normalization: str | ArrayLike | None) -> NDArray[np.float64] | None:
+        """Return one positive factor for each frame.
+
+        Raises
+        ------
+        DataError
+            If there is no such coordinate, or values that nothing can be divided by.
+        """
+        if normalization is None:
+            return None
+        values: Any = normalization
+        name = "normalization"
+        if isinstance(normalization, str):
+            name = normalization
+            if name not in self.coordinates:
+                known = ", ".join(self.coordinates) or "none"
+                raise DataError(f"The frames have no coordinate {name!r}.", f"Coordinates: {known}.")
+            values = self.coordinates[name]
+        return checked_factors(np.asarray(values, np.float64), self.n_frames, name)
+
+
+def checked_factors(values: NDArray[np.float64], n_frames: int, name: str) -> NDArray[np.float64]:
+    """Return one factor for each frame, or raise `DataError` where nothing can be divided by it."""
+    if values.size not in (1, n_frames):
+        raise DataError(f"{name} has {values.size} values for {n_frames} frames.", "Give one value for each frame.")
+    factors = np.broadcast_to(values.reshape(-1), (n_frames,))
+    bad = np.flatnonzero(~(np.isfinite(factors) & (factors > 0)))
+    if bad.size:
+        raise DataError(
+            f"{name} is {factors[bad[0]]} for frame {bad[0]} ({bad.size} such frames): no intensity can be divided "
+            "by it.",
+            "Leave these frames out, or do not normalise.",
+        )
+    return factors
+
+
+def stack_of(frames: ArrayLike | xr.DataArray | FrameSource) -> Stack:
+    """Return frames of any kind as a stack.
+
+    Raises
+    ------
+    DataError
+        If they are neither an image nor a stack of images.
+    """
+    if isinstance(frames, FrameSource):
+        coordinates = {name: ("frame", axis.values, {"units": axis.units}) for name, axis in frames.axes.items()}
+        return Stack(frames, ("frame",), coordinates)
+    if not isinstance(frames, xr.DataArray):
+        array = np.asarray(frames)
+        if array.ndim not in (2, 3):
+            raise DataError(f"The frames have the shape {array.shape}.", "Give (rows, columns) or (n, rows, columns).")
+        return Stack(array.reshape(-1, *array.shape[-2:]), ("frame",) if array.ndim == 3 else (), {})
+    if frames.ndim not in (2, 3):
+        raise DataError(f"The frames have the dimensions {frames.dims}.", "Give (y, x) or (frame, y, x).")
+    dims = tuple(str(dim) for dim in frames.dims[:-2])
+    coordinates = {str(name): value for name, value in frames.coords.items() if set(value.dims) <= set(dims)}
+    source = source_of(frames)
+    if source is not None:
+        return Stack(source, dims, coordinates)
+    return Stack(frames if dims else frames.expand_dims("frame"), dims, coordinates)
+
+
+def _blocks(stack: Stack, factors: NDArray[np.float64] | None, variance: ArrayLike | None) -> Iterator[FrameBlock]:
+    """Read block by block, the next one while the last one is worked on."""
+    dtype = getattr(stack.source, "dtype", np.dtype(np.float64))
+    frame_bytes = int(np.prod(stack.frame_shape)) * dtype.itemsize
+    given = None if variance is None else np.asarray(variance)
+
+    def read(block: Block) -> FrameBlock:
+        part = slice(block.start, block.stop)
+        own = given[part] if given is not None and given.ndim == 3 else given
+        return FrameBlock(
+            stack.read(block), stack.labels(block), None if factors is None else factors[part], variance=own
+        )
+
+    blocks = cut_blocks(stack.n_frames, frames_per_block(frame_bytes))
+    with ThreadPoolExecutor(1, "read") as reader:
+        following = reader.submit(read, blocks[0]) if blocks else None
+        for number in range(len(blocks)):
+            assert following is not None
+            block = following.result()
+            if number + 1 < len(blocks):
+                following = reader.submit(read, blocks[number + 1])
+            yield block
+
+
+def _joined(parts: list[Patterns], single: bool) -> dict[str, NDArray[Any]]:
+    if not parts:
+        raise DataError("There are no frames to integrate.", "Give at least one frame.")
+    arrays = [part.arrays() for part in parts]
+    joined = {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
+    return {name: values[0] for name, values in joined.items()} if single else joined
+
+
+SUMS = {
+    "signal": "Σ c (raw - dark)",
+    "normalization": "Σ c w",
+    "variance": "Σ c² v",
+    "normalization_squared": "Σ (c w)²",
+    "count": "Σ c",
+}
+
+
+def _sums(parts: list[Patterns], radial_map: RadialMap, result: xr.Dataset, dims: tuple[str, ...]) -> dict[str, Any]:
+    """Return the sums over the bins as variables ``sum_signal``, ..., and the spread of a pixel ``intensity_std``."""
+    bins = result["intensity"].dims[len(dims) :]
+
+    def variable(pieces: list[NDArray[Any]], long_name: str) -> Any:
+        values = np.concatenate(pieces).reshape(-1, *radial_map.bins)
+        return ((*dims, *bins), values if dims else values[0], {"units": "", "long_name": long_name})
+
+    found: dict[str, Any] = {}
+    for name, formula in SUMS.items():
+        pieces = [getattr(part.sums, name) for part in parts]
+        if pieces[0] is not None:
+            whole = [np.broadcast_to(piece, part.sums.signal.shape) for piece, part in zip(pieces, parts, strict=True) if part.sums]
+            found[f"sum_{name}"] = variable(whole, formula)
+    if radial_map.error_model != "none":
+        found["intensity_std"] = variable(
+            [part.standard_deviation() for part in parts], "Standard deviation of a pixel in the bin"
+        )
+    return found

@@ -1,0 +1,103 @@
+"""From sums over bins to intensities and their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.kernels.scatter import BinSums
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Patterns or cakes of n frames; ``bins`` is (n_radial,) or (n_azimuth, n_radial).
+
+    Attributes
+    ----------
+    intensity : ndarray of float32, shape (n, *bins)
+        I = S/N, in counts for a pixel without corrections; `empty` of the map where no valid pixel contributes.
+    intensity_errors : ndarray of float32, shape (n, *bins), or None
+        One standard deviation of I, σ = √V/N.
+    valid_fraction : ndarray of float32, shape (n,)
+        How many of the pixels in the range were valid in the frame, counted by their shares; 0 for a lost frame.
+    sums : BinSums or None
+        The sums themselves where the map keeps them, shape (n, number of bins).
+    """
+
+    intensity: Floats
+    intensity_errors: Floats | None
+    valid_fraction: Floats
+    sums: BinSums | None = None
+
+    def __len__(self) -> int:
+        return len(self.intensity)
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return the arrays by name."""
+        found = {"intensity": self.intensity, "valid_fraction": self.valid_fraction}
+        if self.intensity_errors is not None:
+            found["intensity_errors"] = self.intensity_errors
+        return found
+
+    def standard_deviation(self) -> NDArray[np.float64]:
+        """Return √(V/N2), the spread of a single pixel about the mean of its bin, shape (n, number of bins).
+
+        Raises
+        ------
+        ValueError
+            If the map keeps no sums or has no error model.
+        """
+        if self.sums is None or self.sums.variance is None:
+            raise ValueError("build the map with keep_sums=True and an error model")
+        spread = np.full(self.sums.signal.shape, np.nan)
+        squared = np.broadcast_to(self.sums.normalization_squared, spread.shape)
+        np.divide(self.sums.variance, squared, out=spread, where=squared > 0)
+        return np.sqrt(spread)
+
+
+def patterns_of(
+    sums: BinSums,
+    total_count: float,
+    bins: tuple[int, ...],
+    *,
+    factor: NDArray[np.float64] | None = None,
+    empty: float = np.nan,
+    keep_sums: bool = False,
+) -> Patterns:
+    """Divide sums by their normalization.
+
+    Parameters
+    ----------
+    sums : BinSums
+    total_count : float
+        Sum of the shares of all pixels of the map.
+    bins : tuple of int
+        Shape of a pattern.
+    factor : ndarray, shape (n,), optional
+        Normalization of each frame: monitor, exposure time.
+    empty : float
+        Value where no valid pixel contributes.
+    keep_sums : bool
+        Whether the result holds the sums.
+    """
+    n = len(sums.signal)
+    normalization: NDArray[Any] = sums.normalization
+    if factor is not None:
+        normalization = normalization * factor[:, np.newaxis]
+    errors = None
+    if sums.variance is not None:
+        errors = _ratio(np.sqrt(sums.variance), normalization, empty).reshape(n, *bins)
+    intensity = _ratio(sums.signal, normalization, empty).reshape(n, *bins)
+    valid = np.broadcast_to(sums.count.sum(axis=1), (n,)) / (total_count or 1.0)
+    return Patterns(intensity, errors, valid.astype(np.float32), sums if keep_sums else None)
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64], empty: float) -> Floats:
+    ratio = np.full(above.shape, empty, np.float32)
+    np.divide(above, below, out=ratio, where=np.broadcast_to(below != 0, above.shape), casting="same_kind")
+    return ratio

@@ -1,0 +1,63 @@
+"""Patterns with names, axes and units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from friedel.data import azimuth_coordinate, radial_coordinate
+
+from .radial_map import RadialMap
+
+LONG_NAMES = {"intensity": "Intensity", "intensity_errors": "Standard deviation of the intensity"}
+
+
+def label_patterns(
+    radial_map: RadialMap, arrays: Mapping[str, Any], coordinates: Mapping[str, Any], dims: tuple[str, ...] = ("frame",)
+) -> xr.Dataset:
+    """Return arrays of patterns as a Dataset.
+
+    Parameters
+    ----------
+    radial_map : RadialMap
+        That made the patterns.
+    arrays : mapping of str to array
+        As `Patterns.arrays` gives them.
+    coordinates : mapping
+        Coordinates along `dims`.
+    dims : tuple of str
+        Dimensions of the frames; () for a single one.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``intensity``, with an error model ``intensity_errors``, and ``valid_fraction``.
+    """
+    bins = ("azimuth", "radial") if len(radial_map.bins) == 2 else ("radial",)
+    variables: dict[str, Any] = {}
+    for name, long_name in LONG_NAMES.items():
+        if name in arrays:
+            variables[name] = ((*dims, *bins), arrays[name], {"units": "counts", "long_name": long_name})
+    variables["valid_fraction"] = (
+        dims,
+        arrays["valid_fraction"],
+        {"units": "", "long_name": "Valid part of the pixels in the range"},
+    )
+    coords = dict(coordinates) | bin_coordinates(radial_map)
+    attributes = {
+        "default": "intensity",
+        "splitting": radial_map.splitting,
+        "error_model": radial_map.error_model,
+    }
+    return xr.Dataset(variables, coords, attributes)
+
+
+def bin_coordinates(radial_map: RadialMap) -> dict[str, xr.Variable]:
+    """Return the coordinates of the bins: ``radial`` in the unit of the map, for cakes ``azimuth`` in degrees."""
+    coords = {"radial": radial_coordinate(radial_map.radial.centers, radial_map.unit)}
+    if radial_map.azimuth is not None and radial_map.cake:
+        coords["azimuth"] = azimuth_coordinate(np.rad2deg(radial_map.azimuth.centers))
+    return coords

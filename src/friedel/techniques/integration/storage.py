@@ -1,0 +1,105 @@
+"""A map in a file, so that it is built once and used again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from friedel.core.errors import FileError, GeometryError
+from friedel.instrument import Detector, Geometry
+from friedel.io.nexus import replacing
+from friedel.kernels.scatter import PixelMap, Scatter
+from friedel.kernels.splitting import Axis
+
+from .radial_map import RadialMap, fingerprint
+
+FORMAT = "friedel radial map 1"
+OPTIONS = (
+    "unit",
+    "splitting",
+    "cake",
+    "discontinuity",
+    "error_model",
+    "dummy",
+    "delta_dummy",
+    "negative",
+    "empty",
+    "keep_sums",
+)
+PER_PIXEL = ("normalization", "dark", "dark_variance")
+
+
+def save_map(path: str | Path, radial_map: RadialMap) -> None:
+    """Write a map: an HDF5 file with the shares of the pixels, the corrections, and the rest as JSON.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    import h5py
+
+    shares = radial_map.pixel_map()
+    description = {
+        "options": {name: getattr(radial_map, name) for name in OPTIONS},
+        "geometry": asdict(radial_map.geometry),
+        "radial": asdict(radial_map.radial),
+        "azimuth": asdict(radial_map.azimuth) if radial_map.azimuth else None,
+    }
+    with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["fingerprint"] = radial_map.fingerprint
+        file.attrs["description"] = json.dumps(description)
+        file.attrs["n_bins"] = shares.n_bins
+        for name in ("pointers", "bins", "weights"):
+            file[name] = getattr(shares, name)
+        file["excluded"] = radial_map.excluded
+        for name in PER_PIXEL:
+            values = getattr(radial_map.scatter, name)
+            if values is not None:
+                file[name] = values
+
+
+def load_map(path: str | Path, geometry: Geometry | None = None) -> RadialMap:
+    """Read a map; see `RadialMap.load`."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if file.attrs.get("format") != FORMAT:
+                raise FileError(path, "is no radial map of this version.", "Build the map again and save it.")
+            description = json.loads(file.attrs["description"])
+            identity = str(file.attrs["fingerprint"])
+            arrays = {name: np.asarray(file[name][()]) for name in file}
+            n_bins = int(file.attrs["n_bins"])
+    except (OSError, KeyError, ValueError) as error:
+        raise FileError(path, f"cannot be read as a radial map: {error}.", "Build the map again and save it.") from None
+    stored = _geometry(description["geometry"])
+    unit = description["options"]["unit"]
+    for other in (stored, geometry):
+        if other is not None and fingerprint(other, unit) != identity:
+            raise GeometryError(
+                f"{path}: the map is for another geometry.", "Build a map for this geometry, or load the one it is for."
+            )
+    shares = PixelMap(n_bins=n_bins, **{name: arrays[name] for name in ("pointers", "bins", "weights")})
+    scatter = Scatter.build(shares, **{name: arrays.get(name) for name in PER_PIXEL})
+    return RadialMap(
+        geometry=stored,
+        radial=Axis(**description["radial"]),
+        azimuth=Axis(**description["azimuth"]) if description["azimuth"] else None,
+        excluded=arrays["excluded"].astype(bool),
+        scatter=scatter,
+        **description["options"],
+    )
+
+
+def _geometry(values: dict[str, Any]) -> Geometry:
+    detector = values.pop("detector")
+    detector["shape"] = tuple(detector["shape"])
+    for name in ("gap_rows", "gap_columns"):
+        detector[name] = tuple(tuple(span) for span in detector[name])
+    return Geometry(detector=Detector(**detector), **values)

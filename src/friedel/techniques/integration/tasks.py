@@ -1,0 +1,94 @@
+"""The tasks of azimuthal integration: what a person can ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from friedel.core.parameters import Argument, FilePath, FilePaths, Parameters
+from friedel.core.tasks import task
+from friedel.core.units import RadialUnit
+
+Fraction = Annotated[float, Field(ge=-1.0, le=1.0)]
+
+
+class Integration(Parameters):
+    """What patterns and cakes have in common."""
+
+    frames: Annotated[FilePaths, Argument(positional=True)]
+    """Files with detector frames: HDF5 (file.h5::/path/in/file), CBF, EDF, TIFF, ...; patterns with * are replaced."""
+    geometry: FilePath
+    """Geometry, a PONI file."""
+    npt: PositiveInt = 1000
+    """Number of radial bins."""
+    unit: RadialUnit = "q_nm^-1"
+    """Radial unit."""
+    splitting: Literal["none", "bbox", "full"] = "full"
+    """How a pixel is shared between bins: by its centre, the box around it, or its exact polygon."""
+    error_model: Literal["none", "poisson", "azimuthal"] = "none"
+    """Error of a pixel: none, the root of its counts, or the spread on its ring."""
+    radial_range: tuple[float, float] | None = None
+    """Lowest and highest radial value, in the radial unit; by default all that the detector sees."""
+    azimuth_range: tuple[float, float] | None = None
+    """Lowest and highest azimuth in degrees; 170 -170 is the sector of 20 degrees across the cut."""
+    mask: FilePath | None = None
+    """Image that is not zero where a pixel is excluded."""
+    dark: FilePath | None = None
+    """Image of the counts without beam, subtracted."""
+    dark_frames: PositiveInt | None = None
+    """Number of frames that the dark is the mean of: adds its own variance to the Poisson errors."""
+    flat: FilePath | None = None
+    """Image of the relative efficiency of the pixels, divided by."""
+    solid_angle: bool = True
+    """Whether to correct for the solid angle of the pixels."""
+    polarization: Fraction | None = None
+    """Polarization factor, -1 to 1; about 0.95 to 0.99 at a synchrotron."""
+    polarization_axis: float = 0.0
+    """Angle of the plane of polarization to the horizontal in degrees."""
+    monitor: str | None = None
+    """Axis of the scan that each pattern is divided by, such as the incident flux."""
+    detector_mask: bool = True
+    """Whether the detector's gaps, its values for invalid pixels, and the pixel mask in the file are left out."""
+    orientation: Literal[1, 2, 3, 4] | None = None
+    """Where the stored image begins, seen from the sample: 3 as PONI files have it, 2 upside down; by default as the
+    geometry says."""
+    dummy: float | None = None
+    """Value that marks invalid pixels; by default that of the detector."""
+    delta_dummy: float = 0.0
+    """How far from the dummy values still mark invalid pixels."""
+    negative: Literal["refuse", "keep", "mask"] = "refuse"
+    """What to do about counts below zero when errors are Poisson's: refuse them, keep them, or leave the pixels out."""
+    empty: float = float("nan")
+    """Value of bins without valid pixels."""
+    dataset: str | None = None
+    """Path of the frames inside HDF5 files."""
+    frame_range: str | None = None
+    """Frames to integrate, start:stop:step."""
+    roi: str | None = None
+    """Rows and columns to integrate, y0:y1,x0:x1."""
+    block_frames: PositiveInt | None = None
+    """Frames in a block; by default as many as fill 64 MiB. Results do not depend on it."""
+    output: Annotated[FilePath | None, Argument(alias="-o")] = None
+    """File to write: HDF5 (NeXus), or text if it ends in .xy, .dat or .chi."""
+    overwrite: bool = False
+    """Whether a file that exists may be replaced."""
+
+
+class Integrate1D(Integration):
+    """Azimuthal average: one powder pattern for each detector frame."""
+
+
+class Integrate2D(Integration):
+    """Azimuthal regrouping: one cake, intensity over azimuth and radius, for each detector frame."""
+
+    npt_azimuth: PositiveInt = 360
+    """Number of azimuthal bins."""
+    discontinuity: Literal["pi", "0"] = "pi"
+    """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
+
+
+_RUN = "friedel.techniques.integration.integrate"
+
+integrate1d = task("integrate1d", version=1, parameters=Integrate1D, run=f"{_RUN}:integrate1d")
+integrate2d = task("integrate2d", version=1, parameters=Integrate2D, run=f"{_RUN}:integrate2d")
