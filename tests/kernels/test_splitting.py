@@ -190,3 +190,19 @@ def test_masked_pixels_have_no_shares() -> None:
             True,
             False,
         ]
+
+
+@pytest.mark.parametrize("turn", [0.0, TURN])
+def test_half_widths_are_the_largest_distance_of_a_corner(turn) -> None:
+    _, chi, _, corners = pixel_grid((6, 5), (2.5, 3.0))
+    corners[0, 0, 1] = np.nan
+    found = half_widths(chi, corners, turn)
+    np.testing.assert_array_equal(found, splitting.half_widths_reference(chi, corners, turn))
+    assert found.max(initial=0, where=np.isfinite(found)) <= (math.pi if turn else TURN)
+
+
+def test_the_extent_is_that_of_finite_values_of_unmasked_pixels() -> None:
+    values = np.array([[[1.0, 5.0], [np.inf, 2.0]], [[-3.0, 9.0], [np.nan, np.nan]]])
+    mask = np.array([[False, False], [True, False]])
+    assert splitting.extent(values, mask) == splitting.extent_reference(values, mask) == (1.0, 5.0)
+    assert splitting.extent(values, np.ones((2, 2), bool)) == (math.inf, -math.inf)

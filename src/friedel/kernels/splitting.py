@@ -260,11 +260,37 @@ def half_widths(centers: Floats, corners: Floats, turn: float = 0.0) -> Floats:
     turn : float
         Length of a full turn where the coordinate is an angle: distances are taken the short way round.
     """
+    result = np.empty(centers.shape)
+    _native.half_widths(_flat(centers), _flat(corners, 4), turn, result.reshape(-1))
+    return result
+
+
+def half_widths_reference(centers: Floats, corners: Floats, turn: float = 0.0) -> Floats:
+    """Do what `half_widths` does."""
     distance = np.abs(corners - centers[..., None])
     if turn:
         np.minimum(distance, np.abs(turn - distance), out=distance)
     result: Floats = distance.max(axis=-1)
     return result
+
+
+def extent(values: Floats, mask: Flags) -> tuple[float, float]:
+    """Return the smallest and the largest finite value of pixels that are not masked; (inf, -inf) without any.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (*pixels) or (*pixels, k)
+    mask : ndarray of bool, shape (*pixels)
+    """
+    low, high = _native.extent(_flat(values), _flags(mask, mask.size))
+    return float(low), float(high)
+
+
+def extent_reference(values: Floats, mask: Flags) -> tuple[float, float]:
+    """Do what `extent` does."""
+    kept = values[~mask]
+    kept = kept[np.isfinite(kept)]
+    return float(kept.min(initial=math.inf)), float(kept.max(initial=-math.inf))
 
 
 def join_shares(parts: Sequence[Shares], n_bins: int) -> PixelMap:

@@ -365,11 +365,45 @@ nb::tuple split_polygons(Corners radial, Corners azimuth, Mask mask, nb::tuple r
     }
     return give(std::move(shares));
 }
+nb::tuple extent(Values values, Mask mask) {
+    double low = HUGE_VAL, high = -HUGE_VAL;
+    const std::size_t pixels = mask.shape(0), each = pixels ? values.shape(0) / pixels : 0;
+    {
+        nb::gil_scoped_release release;
+        for (std::size_t i = 0; i < pixels; ++i) {
+            if (mask.data()[i]) continue;
+            for (std::size_t k = i * each; k < (i + 1) * each; ++k) {
+                const double value = values.data()[k];
+                if (!std::isfinite(value)) continue;
+                low = std::min(low, value);
+                high = std::max(high, value);
+            }
+        }
+    }
+    return nb::make_tuple(low, high);
+}
+
+void half_widths(Values centers, Corners corners, double turn,
+                 nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu> result) {
+    nb::gil_scoped_release release;
+    for (std::size_t i = 0; i < centers.shape(0); ++i) {
+        double widest = 0, sum = 0;
+        for (int corner = 0; corner < 4; ++corner) {
+            double distance = std::abs(corners.data()[4 * i + corner] - centers.data()[i]);
+            if (turn > 0) distance = std::min(distance, std::abs(turn - distance));
+            widest = std::max(widest, distance);
+            sum += distance;
+        }
+        result.data()[i] = std::isnan(sum) ? sum : widest;  // a comparison would lose NaN
+    }
+}
 }  // namespace
 
 void bind_splitting(nb::module_ &m) {
     m.def("split_centers", &split_centers);
     m.def("split_boxes", &split_boxes);
     m.def("split_polygons", &split_polygons);
+    m.def("half_widths", &half_widths);
+    m.def("extent", &extent);
 }
 }  // namespace friedel

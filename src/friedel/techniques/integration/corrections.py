@@ -62,7 +62,7 @@ def image_for(geometry: Geometry, image: ArrayLike | None, name: str) -> NDArray
     if array.shape != geometry.shape:
         rows, columns = geometry.shape
         raise GeometryError(
-            f"The {name} has the shape {' x '.join(map(str, array.shape))}, the detector has {rows} x {columns} pixels.",
+            f"The {name} has the shape {array.shape}, the detector has {rows} x {columns} pixels.",
             f"Give a {name} of one value for each pixel.",
         )
     return array

@@ -178,7 +178,8 @@ class Stack:
     def read(self, block: Block) -> Frames:
         """Return the frames of a block, still compressed where they are on disk."""
         if isinstance(self.source, FrameSource):
-            return self.source.read(block)
+            encoded: Frames = self.source.read(block)
+            return encoded
         return np.asarray(self.source[block.start : block.stop])
 
     def labels(self, block: Block) -> tuple[str, ...]:
@@ -302,7 +303,11 @@ def _sums(parts: list[Patterns], radial_map: RadialMap, result: xr.Dataset, dims
     for name, formula in SUMS.items():
         pieces = [getattr(part.sums, name) for part in parts]
         if pieces[0] is not None:
-            whole = [np.broadcast_to(piece, part.sums.signal.shape) for piece, part in zip(pieces, parts, strict=True) if part.sums]
+            whole = [
+                np.broadcast_to(piece, part.sums.signal.shape)
+                for piece, part in zip(pieces, parts, strict=True)
+                if part.sums
+            ]
             found[f"sum_{name}"] = variable(whole, formula)
     if radial_map.error_model != "none":
         found["intensity_std"] = variable(

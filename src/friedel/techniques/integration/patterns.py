@@ -57,7 +57,7 @@ class Patterns:
         spread = np.full(self.sums.signal.shape, np.nan)
         squared = np.broadcast_to(self.sums.normalization_squared, spread.shape)
         np.divide(self.sums.variance, squared, out=spread, where=squared > 0)
-        return np.sqrt(spread)
+        return np.asarray(np.sqrt(spread))
 
 
 def patterns_of(

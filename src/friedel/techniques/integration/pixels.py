@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.instrument import Geometry, radial_scale
-from friedel.kernels.splitting import Axis, Shares, half_widths, split_boxes, split_centers, split_polygons
+from friedel.kernels.splitting import Axis, Shares, extent, half_widths, split_boxes, split_centers, split_polygons
 
 Splitting = Literal["none", "bbox", "full"]
 Discontinuity = Literal["pi", "0"]
@@ -69,22 +69,25 @@ class Slab:
     def radial_extent(self, splitting: Splitting) -> tuple[float, float]:
         """Return the lowest and highest radial coordinate that unmasked pixels reach."""
         if splitting == "full":
-            return _extent(self.radial_corners(), self.mask[..., None])
+            return extent(self.radial_corners(), self.mask)
         centers = self.radial_centers()
         if splitting == "none":
-            return _extent(centers, self.mask)
+            return extent(centers, self.mask)
         half = half_widths(centers, self.radial_corners())
-        return _extent(centers - half, self.mask)[0], _extent(centers + half, self.mask)[1]
+        return extent(centers - half, self.mask)[0], extent(centers + half, self.mask)[1]
 
     def azimuth_extent(self, splitting: Splitting) -> tuple[float, float]:
         """Return the lowest and highest azimuth in rad that unmasked pixels reach."""
-        if splitting == "full":
-            return _extent(self.azimuth_corners(), self.mask[..., None])
         centers = self.azimuth_centers()
         if splitting == "none":
-            return _extent(centers, self.mask)
+            return extent(centers, self.mask)
+        if splitting == "full":
+            corners = self.azimuth_corners()
+            across = half_widths(centers, corners) > math.pi
+            # A pixel across the cut reaches both ends of the circle.
+            return (-TURN, 2 * TURN) if (across & ~self.mask).any() else extent(corners, self.mask)
         half = half_widths(centers, self.azimuth_corners(), TURN)
-        return _extent(centers - half, self.mask)[0], _extent(centers + half, self.mask)[1]
+        return extent(centers - half, self.mask)[0], extent(centers + half, self.mask)[1]
 
     def shares(self, splitting: Splitting, radial: Axis, azimuth: Axis | None) -> Shares:
         """Return which share of each pixel belongs to which bin."""
@@ -98,11 +101,6 @@ class Slab:
         half = half_widths(centers, self.radial_corners())
         half_angles = half_widths(angles, self.azimuth_corners(), TURN) if angles is not None else None
         return split_boxes(centers, half, radial, angles, half_angles, azimuth, self.mask, pole=self.pole)
-
-
-def _extent(values: NDArray[np.float64], excluded: NDArray[np.bool_]) -> tuple[float, float]:
-    kept = np.isfinite(values) & ~excluded
-    return float(values.min(initial=math.inf, where=kept)), float(values.max(initial=-math.inf, where=kept))
 
 
 def cut_slabs(

@@ -416,7 +416,8 @@ def _decoded(frames: Frames, number: int) -> NDArray[Any]:
     from friedel.kernels.decode import decode
 
     one = slice(number, number + 1)
-    return decode(replace(frames, buffers=frames.buffers[one], labels=frames.labels[one]))[0]
+    alone = replace(frames, buffers=frames.buffers[one], labels=frames.labels[one])
+    return np.asarray(decode(alone)[0])
 
 
 def _without_negative(frames: Frames, threads: int) -> NDArray[Any]:
@@ -424,7 +425,8 @@ def _without_negative(frames: Frames, threads: int) -> NDArray[Any]:
         from friedel.kernels.decode import decode
 
         frames = decode(frames, threads=threads)
-    return np.where(frames < 0, np.nan, frames)
+    values: NDArray[Any] = frames
+    return np.where(values < 0, np.nan, values)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

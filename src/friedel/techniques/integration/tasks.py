@@ -59,8 +59,8 @@ class Integration(Parameters):
     """How far from the dummy values still mark invalid pixels."""
     negative: Literal["refuse", "keep", "mask"] = "refuse"
     """What to do about counts below zero when errors are Poisson's: refuse them, keep them, or leave the pixels out."""
-    empty: float = float("nan")
-    """Value of bins without valid pixels."""
+    empty: float | None = None
+    """Value of bins without valid pixels; by default not a number."""
     dataset: str | None = None
     """Path of the frames inside HDF5 files."""
     frame_range: str | None = None

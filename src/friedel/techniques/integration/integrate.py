@@ -1,0 +1,209 @@
+"""The work of the tasks: frames from files, through the map, to a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from friedel.core.blocks import Block, cut_blocks
+from friedel.core.context import Context
+from friedel.core.errors import OutputError, ParameterError
+from friedel.core.provenance import Provenance
+from friedel.instrument import Geometry
+from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, open_frames, write_dataset
+from friedel.io.frames import parse_region
+from friedel.io.images import read_image
+
+from .corrections import image_for
+from .integrator import checked_factors, frames_per_block
+from .radial_map import FrameBlock, RadialMap, StreamedMap
+from .results import label_patterns
+from .tasks import Integrate1D, Integrate2D, Integration
+from .text import TEXT_FORMATS, write_text_patterns
+
+DESCRIBED_FILES = 100
+"""Of longer lists of frame files, as many spread over the list are hashed for the record."""
+RESERVED = ("frame", "radial", "azimuth", "intensity", "intensity_errors", "valid_fraction")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSource:
+    """Frames of a `FrameSource` with their labels and normalization; a `friedel.core.blocks.BlockSource`.
+
+    Attributes
+    ----------
+    source : FrameSource
+    normalization : ndarray of float64, shape (n_frames,), or None
+        What each pattern is divided by.
+    """
+
+    source: FrameSource
+    normalization: NDArray[np.float64] | None = None
+
+    def read(self, block: Block) -> FrameBlock:
+        """Return the frames of a block in the cheapest form."""
+        frames = self.source.read(block)
+        labels = tuple(self.source.label(number) for number in range(block.start, block.stop))
+        part = slice(block.start, block.stop)
+        return FrameBlock(frames, labels, None if self.normalization is None else self.normalization[part])
+
+
+def integrate1d(parameters: Integrate1D, context: Context) -> xr.Dataset:
+    """Do the task ``integrate1d``; see `Integrate1D`."""
+    return _integrate(parameters, context, None)
+
+
+def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
+    """Do the task ``integrate2d``; see `Integrate2D`."""
+    if _is_text(parameters.output):
+        raise ParameterError(
+            f"output is {parameters.output}: a cake cannot be written as text.", "Give a name that ends in .h5."
+        )
+    return _integrate(parameters, context, parameters.npt_azimuth)
+
+
+def _integrate(parameters: Integration, context: Context, npt_azimuth: int | None) -> xr.Dataset:
+    source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
+    factors = None
+    if parameters.monitor is not None:
+        factors = checked_factors(
+            np.asarray(source.axis(parameters.monitor).values, np.float64), source.n_frames, parameters.monitor
+        )
+    record = _record(parameters, context, source)
+    radial_map = build_map(parameters, source, npt_azimuth, context)
+    regions = pattern_regions(radial_map, source.n_frames)
+    blocks = cut_blocks(source.n_frames, parameters.block_frames or frames_per_block(source.frame_bytes))
+    in_memory = parameters.output is None or _is_text(parameters.output)
+    with _sink(parameters, regions, record, in_memory) as sink:
+        if sink.message:
+            context.progress.message(sink.message)
+        context.runner.stream(
+            LabelledSource(source, factors), StreamedMap(radial_map), sink, blocks, context, "Integrating"
+        )
+        arrays = {name: sink.read(name) for name in regions}
+        result = label_patterns(radial_map, arrays, _axes(source))
+        lost = int(np.count_nonzero(np.asarray(arrays["valid_fraction"]) == 0))
+        result.attrs["frames_without_valid_pixels"] = lost
+        if lost:
+            context.progress.message(f"{lost} of {source.n_frames} frames have no valid pixel in the range.")
+        if record is not None:
+            result.attrs["provenance"] = record.to_json()
+        if parameters.output is None:
+            return result
+        if in_memory:
+            write_text_patterns(parameters.output, result, overwrite=parameters.overwrite)
+            return result
+        sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))
+    written: xr.Dataset = open_dataset(parameters.output)
+    return written
+
+
+def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | None, context: Context) -> RadialMap:
+    """Build the map that the parameters of a task describe, for the frames of `source`.
+
+    Raises
+    ------
+    GeometryError
+        If the geometry, the frames and the images for mask, dark and flat do not go together.
+    """
+    geometry = Geometry.load(parameters.geometry)
+    if parameters.orientation is not None:
+        geometry = replace(geometry, detector=replace(geometry.detector, orientation=parameters.orientation))
+    geometry = geometry.for_shape(source.full_shape)
+    images = {
+        name: image_for(geometry, read_image(path), name) if (path := getattr(parameters, name)) else None
+        for name in ("mask", "dark", "flat")
+    }
+    dark, frames = images["dark"], parameters.dark_frames
+    if frames is not None and dark is None:
+        raise ParameterError("dark_frames is given without a dark.", "Give the image of the dark too.")
+    return RadialMap.build(
+        geometry,
+        npt=parameters.npt,
+        unit=parameters.unit,
+        splitting=parameters.splitting,
+        npt_azimuth=npt_azimuth,
+        mask=_whole_mask(geometry, images["mask"], source, parameters),
+        detector_mask=parameters.detector_mask,
+        radial_range=parameters.radial_range,
+        azimuth_range=parameters.azimuth_range,
+        discontinuity=getattr(parameters, "discontinuity", "pi"),
+        solid_angle=parameters.solid_angle,
+        polarization=parameters.polarization,
+        polarization_axis=parameters.polarization_axis,
+        flat=images["flat"],
+        dark=dark,
+        dark_variance=None if dark is None or frames is None else np.maximum(dark, 0) / frames,
+        dummy=parameters.dummy,
+        delta_dummy=parameters.delta_dummy,
+        error_model=parameters.error_model,
+        negative=parameters.negative,
+        empty=math.nan if parameters.empty is None else parameters.empty,
+        threads=context.runner.threads,
+    )
+
+
+def _whole_mask(
+    geometry: Geometry, mask: NDArray[Any] | None, source: FrameSource, parameters: Integration
+) -> NDArray[np.bool_]:
+    excluded = np.zeros(geometry.shape, np.bool_) if mask is None else mask != 0
+    if parameters.detector_mask and source.pixel_mask is not None:
+        excluded |= source.pixel_mask
+    if parameters.roi is not None:
+        outside = np.ones(geometry.shape, np.bool_)
+        outside[parse_region(parameters.roi)] = False
+        excluded |= outside
+    return excluded
+
+
+def pattern_regions(radial_map: RadialMap, n_frames: int) -> dict[str, RegionSpec]:
+    """Return what a sink has to hold for the patterns of `n_frames` frames."""
+    shape = (n_frames, *radial_map.bins)
+    regions = {"intensity": RegionSpec(shape, "f4"), "valid_fraction": RegionSpec((n_frames,), "f4")}
+    if radial_map.error_model != "none":
+        regions["intensity_errors"] = RegionSpec(shape, "f4")
+    return regions
+
+
+def _sink(
+    parameters: Integration, regions: Mapping[str, RegionSpec], record: Provenance | None, in_memory: bool
+) -> RegionFile | MemorySink:
+    if in_memory or parameters.output is None:
+        if parameters.output and Path(parameters.output).exists() and not parameters.overwrite:
+            raise OutputError(parameters.output, "exists already.", "Choose another name, or allow to overwrite it.")
+        return MemorySink(regions)
+    fingerprint = record.fingerprint() if record is not None else ""
+    return RegionFile.create(parameters.output, regions, fingerprint, parameters.overwrite)
+
+
+def _record(parameters: Integration, context: Context, source: FrameSource) -> Provenance | None:
+    if context.provenance is None:
+        return None
+    files = source.files
+    if len(files) > DESCRIBED_FILES:
+        files = tuple(files[int(number)] for number in np.linspace(0, len(files) - 1, DESCRIBED_FILES))
+    given = (parameters.geometry, parameters.mask, parameters.dark, parameters.flat)
+    images = [path.partition("::")[0] for path in given if path]
+    record = context.provenance.with_inputs([*images, *files])
+    return record.with_notes(frames=source.n_frames, frame_files=len(source.files), frame_files_hashed=len(files))
+
+
+def _axes(source: FrameSource) -> dict[str, Any]:
+    moving = {name: ("frame", axis.values, _attributes(axis)) for name, axis in source.axes.items()}
+    still = {name: ((), axis.values[0], _attributes(axis)) for name, axis in source.constants.items()}
+    return {name: value for name, value in (still | moving).items() if name not in RESERVED}
+
+
+def _attributes(axis: Any) -> dict[str, str]:
+    return {"units": axis.units, "source": axis.path}
+
+
+def _is_text(output: str | None) -> bool:
+    return output is not None and Path(output).suffix.lower() in TEXT_FORMATS
