@@ -163,9 +163,11 @@ def test_a_polygon_has_its_exact_overlap() -> None:
     np.testing.assert_allclose(dense(shares, 8), expected, atol=1e-7)
 
 
-def test_a_box_ends_at_the_beam() -> None:
-    shares = split_boxes(np.array([0.5]), np.array([1.0]), Axis(0.0, 3.0, 3))
-    np.testing.assert_allclose(dense(shares, 3), [[2 / 3, 1 / 3, 0]], atol=1e-7)
+def test_what_of_a_box_lies_below_the_beam_counts_at_the_beam() -> None:
+    shares = split_boxes(np.array([0.5, 0.5]), np.array([1.0, 0.2]), Axis(0.0, 3.0, 3))
+    np.testing.assert_allclose(dense(shares, 3), [[3 / 4, 1 / 4, 0], [1, 0, 0]], atol=1e-7)
+    shares = split_boxes(np.array([0.5]), np.array([1.0]), Axis(1.0, 3.0, 2))
+    np.testing.assert_allclose(dense(shares, 2), [[1 / 4, 0]], atol=1e-7)
 
 
 def test_centers_below_the_grid_are_not_drawn_into_its_first_bin() -> None:

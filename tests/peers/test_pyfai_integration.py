@@ -221,7 +221,9 @@ def test_the_range_that_nobody_gave(scene, theirs, splitting) -> None:
     )
     np.testing.assert_allclose(radial_map.radial.centers, theirs[f"default.{splitting}.radial"], rtol=2e-6)
     found = radial_map(scene["frame"][None]).intensity[0, INNER]
-    np.testing.assert_allclose(np.median(abs(found / theirs[f"default.{splitting}.intensity"][INNER] - 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(
+        np.median(abs(found / theirs[f"default.{splitting}.intensity"][INNER] - 1)), 0, atol=1e-5
+    )
 
 
 def test_the_first_bin_of_a_range(scene, theirs) -> None:

@@ -179,8 +179,8 @@ def split_boxes(
     mask : ndarray of bool, optional
         True where a pixel is excluded.
     pole : float
-        Radial coordinate of the beam, below which there is nothing: boxes end there. Not finite where the beam has
-        no radial coordinate.
+        Radial coordinate of the beam, below which there is nothing: what of a box lies below counts at the beam. Not
+        finite where the beam has no radial coordinate.
 
     Returns
     -------
@@ -338,25 +338,54 @@ def split_boxes_reference(
     *,
     pole: float = 0.0,
 ) -> Shares:
-    """Do what `split_boxes` does: a box is a polygon with upright edges."""
+    """Do what `split_boxes` does: the share of a box is the product of the shares of its two sides."""
     angles = np.zeros(radial.shape) if azimuth is None else azimuth
-    half_angles = np.full(radial.shape, 0.5) if azimuth_half_width is None else azimuth_half_width
+    half_angles = np.zeros(radial.shape) if azimuth_half_width is None else azimuth_half_width
 
     def box(r: float, half: float, chi: float, half_chi: float) -> list[Share]:
-        low = max(r - half, pole) if math.isfinite(pole) else r - half
-        if azimuth_axis is not None:
-            half_chi = min(half_chi, azimuth_axis.turn / 2)
-        corners = [
-            (low, chi - half_chi),
-            (r + half, chi - half_chi),
-            (r + half, chi + half_chi),
-            (low, chi + half_chi),
-        ]
-        return _polygon_shares(corners, radial_axis, azimuth_axis)
+        if not (math.isfinite(r) and math.isfinite(half)):
+            return []
+        if half == 0 or (azimuth_axis is not None and half_chi == 0):
+            return _point_shares(r, chi, radial_axis, azimuth_axis)
+        columns = _radial_shares(r - half, r + half, radial_axis, pole)
+        rows = _azimuth_shares(chi - half_chi, chi + half_chi, azimuth_axis) if azimuth_axis else {0: 1.0}
+        cells = {
+            row * radial_axis.n_bins + column: part * other
+            for row, part in rows.items()
+            for column, other in columns.items()
+        }
+        return sorted((number, share) for number, share in cells.items() if share > SMALLEST_SHARE)
 
-    columns = (radial, radial_half_width, angles, half_angles)
-    rows = zip(*(column.ravel().tolist() for column in columns), strict=True)
-    return _collect((box(*row) for row in rows), _flags(mask, radial.size))
+    arrays = (radial, radial_half_width, angles, half_angles)
+    pixels = zip(*(array.ravel().tolist() for array in arrays), strict=True)
+    return _collect((box(*pixel) for pixel in pixels), _flags(mask, radial.size))
+
+
+def _radial_shares(low: float, high: float, axis: Axis, pole: float) -> dict[int, float]:
+    """Return the part of the interval in each bin; what lies below the pole counts at the pole."""
+    x0, x1 = axis.scaled(low), axis.scaled(high)
+    beam = axis.scaled(pole) if math.isfinite(pole) else -math.inf
+    found = {}
+    for column in range(max(0, math.floor(max(x0, beam))), min(axis.n_bins - 1, math.floor(x1)) + 1):
+        width = _overlap(max(x0, beam), x1, column, column + 1)
+        if x0 < beam and column <= beam < column + 1:
+            width += beam - x0
+        found[column] = width / (x1 - x0)
+    return found
+
+
+def _azimuth_shares(low: float, high: float, axis: Axis) -> dict[int, float]:
+    """Return the part of the interval in each bin, by whole turns in reach."""
+    y0, y1 = axis.scaled(low), axis.scaled(high)
+    y1 = min(y1, y0 + axis.turn_bins)
+    found: dict[int, float] = {}
+    for shift, row, bottom, top in _rows(y0, y1, axis):
+        found[row] = found.get(row, 0.0) + _overlap(y0 + shift, y1 + shift, bottom, top) / (y1 - y0)
+    return found
+
+
+def _overlap(a0: float, a1: float, b0: float, b1: float) -> float:
+    return max(0.0, min(a1, b1) - max(a0, b0))
 
 
 def split_polygons_reference(

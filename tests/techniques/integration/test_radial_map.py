@@ -164,7 +164,8 @@ def test_a_sector_across_the_cut_is_the_sum_of_its_halves(splitting) -> None:
 def test_the_cake_does_not_depend_on_where_the_azimuth_jumps() -> None:
     frames = poisson_frames(1)
     cakes = {
-        cut: RadialMap.build(setup(), npt=20, npt_azimuth=36, discontinuity=cut, splitting="full") for cut in ("pi", "0")
+        cut: RadialMap.build(setup(), npt=20, npt_azimuth=36, discontinuity=cut, splitting="full")
+        for cut in ("pi", "0")
     }
     angles = {cut: np.rad2deg(radial_map.azimuth.centers) for cut, radial_map in cakes.items()}
     assert angles["pi"][0] == pytest.approx(-175.0)
@@ -334,7 +335,7 @@ class TestStorage:
 
     def test_pickled(self) -> None:
         frames, radial_map = poisson_frames(2), self.build()
-        again = pickle.loads(pickle.dumps(StreamedMap(radial_map)))
+        again = pickle.loads(pickle.dumps(StreamedMap(radial_map)))  # noqa: S301
         for name, values in again(frames).items():
             np.testing.assert_array_equal(values, radial_map(frames).arrays()[name])
 

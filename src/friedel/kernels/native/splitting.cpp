@@ -113,13 +113,16 @@ struct Span {
           last(std::min<std::int64_t>(n - 1, static_cast<std::int64_t>(std::floor(std::clamp(high, 0.0, top))))) {}
 };
 
-void share_box(double x0, double x1, double y0, double y1, const Axis &radial, const Axis *azimuth, std::size_t pixel,
-               Shares &shares) {
+// What of the box lies below the beam, at x = pole, counts at the beam.
+void share_box(double x0, double x1, double y0, double y1, double pole, const Axis &radial, const Axis *azimuth,
+               std::size_t pixel, Shares &shares) {
     if (x1 <= 0 || x0 >= radial.n) return;
-    const Span columns(x0, x1, radial.n, radial.n);
+    const double low = std::max(x0, pole);
+    const Span columns(low, x1, radial.n, radial.n);
     auto columns_of = [&](std::int64_t row, double height) {
         for (std::int64_t column = columns.first; column <= columns.last; ++column) {
-            const double width = std::min<double>(x1, column + 1) - std::max<double>(x0, column);
+            double width = std::min<double>(x1, column + 1) - std::max<double>(low, column);
+            if (x0 < pole && pole >= column && pole < column + 1) width += pole - x0;
             const double share = height * (width / (x1 - x0));
             if (share > smallest_share) shares.add(pixel, row * radial.n + column, share);
         }
@@ -326,13 +329,13 @@ nb::tuple split_boxes(Values radial, Values radial_half, Values azimuth, Values 
                        : Axis{};
     const std::size_t n = radial.shape(0);
     Shares shares(n);
+    const double pole_x = std::isfinite(pole) ? r.scaled(pole) : -HUGE_VAL;
     {
         nb::gil_scoped_release release;
         for (std::size_t i = 0; i < n; ++i) {
             const double center = radial.data()[i], half = radial_half.data()[i];
             if (mask.data()[i] || !std::isfinite(center) || !std::isfinite(half)) continue;
-            const double lowest = std::isfinite(pole) ? std::max(center - half, pole) : center - half;
-            double x0 = r.scaled(lowest), x1 = r.scaled(center + half), y0 = 0, y1 = 0;
+            double x0 = r.scaled(center - half), x1 = r.scaled(center + half), y0 = 0, y1 = 0;
             if (two) {
                 y0 = a.scaled(azimuth.data()[i] - azimuth_half.data()[i]);
                 y1 = a.scaled(azimuth.data()[i] + azimuth_half.data()[i]);
@@ -341,7 +344,7 @@ nb::tuple split_boxes(Values radial, Values radial_half, Values azimuth, Values 
             if (!(x1 > x0) || (two && !(y1 > y0)))
                 share_point(0.5 * (x0 + x1), 0.5 * (y0 + y1), r, two ? &a : nullptr, i, shares);
             else
-                share_box(x0, x1, y0, y1, r, two ? &a : nullptr, i, shares);
+                share_box(x0, x1, y0, y1, pole_x, r, two ? &a : nullptr, i, shares);
         }
     }
     return give(std::move(shares));

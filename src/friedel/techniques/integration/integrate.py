@@ -17,19 +17,28 @@ from friedel.core.context import Context
 from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
 from friedel.instrument import Geometry
-from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, open_frames, write_dataset
+from friedel.io import (
+    FrameSource,
+    MemorySink,
+    RegionFile,
+    RegionSpec,
+    open_dataset,
+    open_frames,
+    read_image,
+    write_dataset,
+    write_pattern,
+)
 from friedel.io.frames import parse_region
-from friedel.io.images import read_image
 
 from .corrections import image_for
 from .integrator import checked_factors, frames_per_block
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
 from .tasks import Integrate1D, Integrate2D, Integration
-from .text import TEXT_FORMATS, write_text_patterns
 
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
+TEXT_FORMATS = (".xy", ".dat", ".chi")
 RESERVED = ("frame", "radial", "azimuth", "intensity", "intensity_errors", "valid_fraction")
 
 
@@ -98,7 +107,8 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
         if parameters.output is None:
             return result
         if in_memory:
-            write_text_patterns(parameters.output, result, overwrite=parameters.overwrite)
+            for number, path in enumerate(_text_files(parameters.output, source.n_frames)):
+                write_pattern(path, result.isel(frame=number))
             return result
         sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))
     written: xr.Dataset = open_dataset(parameters.output)
@@ -118,7 +128,9 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
         geometry = replace(geometry, detector=replace(geometry.detector, orientation=parameters.orientation))
     geometry = geometry.for_shape(source.full_shape)
     images = {
-        name: image_for(geometry, read_image(path), name) if (path := getattr(parameters, name)) else None
+        name: image_for(geometry, read_image(path, average=name != "mask"), name)
+        if (path := getattr(parameters, name))
+        else None
         for name in ("mask", "dark", "flat")
     }
     dark, frames = images["dark"], parameters.dark_frames
@@ -176,8 +188,10 @@ def _sink(
     parameters: Integration, regions: Mapping[str, RegionSpec], record: Provenance | None, in_memory: bool
 ) -> RegionFile | MemorySink:
     if in_memory or parameters.output is None:
-        if parameters.output and Path(parameters.output).exists() and not parameters.overwrite:
-            raise OutputError(parameters.output, "exists already.", "Choose another name, or allow to overwrite it.")
+        files = _text_files(parameters.output, regions["intensity"].shape[0]) if parameters.output else []
+        for path in files:
+            if path.exists() and not parameters.overwrite:
+                raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
         return MemorySink(regions)
     fingerprint = record.fingerprint() if record is not None else ""
     return RegionFile.create(parameters.output, regions, fingerprint, parameters.overwrite)
@@ -203,6 +217,12 @@ def _axes(source: FrameSource) -> dict[str, Any]:
 
 def _attributes(axis: Any) -> dict[str, str]:
     return {"units": axis.units, "source": axis.path}
+
+
+def _text_files(output: str, count: int) -> list[Path]:
+    """Return the text files of `count` patterns: one pattern has the name given, several are numbered."""
+    base = Path(output)
+    return [base] if count == 1 else [base.with_stem(f"{base.stem}_{number:05d}") for number in range(count)]
 
 
 def _is_text(output: str | None) -> bool:

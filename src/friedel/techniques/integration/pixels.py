@@ -11,7 +11,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from friedel.instrument import Geometry, radial_scale
+from friedel.instrument import Geometry
+from friedel.instrument.radial import radial_scale
 from friedel.kernels.splitting import Axis, Shares, extent, half_widths, split_boxes, split_centers, split_polygons
 
 Splitting = Literal["none", "bbox", "full"]

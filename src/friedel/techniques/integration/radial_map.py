@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from friedel.core.errors import DataError, ParameterError
 from friedel.core.units import RadialUnit
 from friedel.device.threads import thread_count
-from friedel.instrument import Geometry, radial_scale
+from friedel.instrument import Geometry
+from friedel.instrument.radial import radial_scale
 from friedel.kernels.encoded import EncodedFrames
 from friedel.kernels.scatter import BinSums, PixelMap, Scatter
 from friedel.kernels.splitting import Axis, join_shares

@@ -70,7 +70,7 @@ class Integration(Parameters):
     block_frames: PositiveInt | None = None
     """Frames in a block; by default as many as fill 64 MiB. Results do not depend on it."""
     output: Annotated[FilePath | None, Argument(alias="-o")] = None
-    """File to write: HDF5 (NeXus), or text if it ends in .xy, .dat or .chi."""
+    """File to write: HDF5 (NeXus), or text if it ends in .xy, .dat or .chi (numbered if there are several frames)."""
     overwrite: bool = False
     """Whether a file that exists may be replaced."""
 
