@@ -31,7 +31,7 @@ def main(folder: Path) -> int:
     scan, geometry, maps, report = (folder / name for name in ("scan.h5", "setup.poni", "maps.h5", "report.html"))
     phases = ("--phases", "CeO2", "Al2O3", "Ni")
     # Started again, the demonstration does all of its work again: a result that is complete would be kept.
-    for path in folder.glob("maps.h5*"):
+    for path in folder.glob("maps*.h5*"):
         path.unlink()
     started = time.perf_counter()
     run("friedel", "simulate", "xrdct", scan, *phases, "--translations", "64", "--rotations", "61", "--overwrite")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -64,7 +64,7 @@ def _phase_sections(result: xr.Dataset) -> Iterator[Section]:
     yield Section(
         "phase_maps",
         "Map of each phase",
-        "Amount of each phase from the fit of its powder pattern in every voxel.",
+        f"{maps.attrs.get('long_name', 'Amount of each phase').capitalize()} in every voxel.",
         partial(draw_maps, maps=_layered(maps, "phase", layers), columns=_columns(maps)),
     )
 
@@ -106,17 +106,17 @@ def _layer_text(maps: xr.DataArray, layers: list[int]) -> str:
 
 
 def _layered(maps: xr.DataArray, dimension: str, layers: list[int], limits: Limits = "intensity") -> list[Map]:
+    """Return the maps of each entry, layer by layer; the layers of one entry share their colours."""
     count = maps.sizes.get("layer", 1)
-    return [
-        _map(
-            maps.isel({dimension: number, "layer": layer}),
-            name if count == 1 else f"{name}, layer {layer + 1}",
-            number if dimension == "phase" else None,
-            limits,
-        )
-        for number, name in _entries(maps, dimension)
-        for layer in layers
-    ]
+    found = []
+    for number, name in _entries(maps, dimension):
+        color = number if dimension == "phase" else None
+        one = maps.isel({dimension: number, "layer": layers}).transpose("layer", "y", "x").compute()
+        bounds = Map("", np.asarray(one.values, float), limits=limits).color_limits()
+        for row, layer in enumerate(layers):
+            title = name if count == 1 else f"{name}, layer {layer + 1}"
+            found.append(replace(_map(one.isel(layer=row), title, color, limits), bounds=bounds))
+    return found
 
 
 def _map(values: xr.DataArray, title: str, color: int | None = None, limits: Limits = "intensity") -> Map:

@@ -45,6 +45,8 @@ class Map:
         both ways from 0.
     color : int or None
         Number of the series whose colour marks the title.
+    bounds : (float, float) or None
+        Values at the ends of the colour bar, where several maps are to be compared.
     """
 
     title: str
@@ -54,9 +56,12 @@ class Map:
     units: str = ""
     limits: Limits = "intensity"
     color: int | None = None
+    bounds: tuple[float, float] | None = None
 
     def color_limits(self) -> tuple[float, float]:
         """Return the values at the ends of the colour bar."""
+        if self.bounds is not None:
+            return self.bounds
         finite = self.values[np.isfinite(self.values)]
         if finite.size == 0:
             return 0.0, 1.0
@@ -128,10 +133,10 @@ def draw_scale_bar(axes: Axes, width: int, step: float, units: str, color: str =
     axes.plot(ends, [rise, rise], color=color, linewidth=2.5, solid_capstyle="butt")
     axes.annotate(
         length_text(length, units),
-        (start + length / step / 2, rise),
+        (start, rise),
         xytext=(0, 4),
         textcoords="offset points",
-        ha="center",
+        ha="left",
         va="bottom",
         fontsize=8,
         color=color,

@@ -47,17 +47,19 @@ def _parameters(record: Provenance) -> str:
     defaults = _defaults(record.task)
     rows = []
     for name, value in record.parameters.items():
-        chosen = name not in defaults or defaults[name] != value
+        chosen = defaults is not None and (name not in defaults or defaults[name] != value)
         mark = " class='chosen'" if chosen else ""
         rows.append(f"<tr{mark}><th scope='row'>{escape(name)}</th><td>{escape(_value(value))}</td></tr>")
-    return f"<table class='pairs'>{''.join(rows)}</table><p class='legend'>Bold: other than the default.</p>"
+    legend = "<p class='legend'>Bold: other than the default.</p>" if defaults is not None else ""
+    return f"<table class='pairs'>{''.join(rows)}</table>{legend}"
 
 
-def _defaults(task: str) -> dict[str, Any]:
+def _defaults(task: str) -> dict[str, Any] | None:
+    """Return the defaults of a task, None if it is not known here."""
     try:
         fields = find_task(task).parameters.model_fields
     except FriedelError:
-        return {}
+        return None
     plain = {
         name: item.get_default(call_default_factory=True) for name, item in fields.items() if not item.is_required()
     }
