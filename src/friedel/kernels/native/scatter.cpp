@@ -386,12 +386,14 @@ static int lanes_for(const Request &request, int64_t group) {
     return group <= 4 || kernels().most_lanes < 8 ? 4 : 8;
 }
 
-// Frames that go through together: as many as there are lanes, but no fewer groups than threads, and sums of
-// a size that stays in cache.
+// Frames that go through together: as many as there are lanes, but no fewer groups than threads, and sums that
+// do not outgrow the last cache by far.
 static int64_t group_size(const Request &request) {
+    constexpr int64_t most_sums = 4 << 20;
     const int64_t n = static_cast<int64_t>(request.frames.size());
     if (request.lanes_wanted) return std::min(request.lanes_wanted, kernels().most_lanes);
-    const int64_t most = request.map.plan.n_bins > 40000 ? 1 : kernels().most_lanes;
+    int64_t most = kernels().most_lanes;
+    while (most > 1 && 2 * most * request.map.plan.n_bins > most_sums) most = most == 8 ? 4 : 1;
     return std::clamp((n + request.threads - 1) / request.threads, int64_t{1}, most);
 }
 

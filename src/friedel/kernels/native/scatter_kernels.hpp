@@ -273,11 +273,6 @@ class Source {
 
 constexpr int place_of(int pixel) { return pixel % tile_stride * tile_streams + pixel / tile_stride; }
 
-inline void append(InvalidPixels &list, uint32_t pixel) {
-    if (list.size == list.capacity) grow(list);
-    list.pixels[list.size++] = pixel;
-}
-
 inline bool all_finite(const double *values, int n) {
     int64_t odd = 0;
     for (int i = 0; i < n; ++i) odd |= __builtin_fabs(values[i]) <= __DBL_MAX__ ? 0 : -1;
@@ -298,17 +293,18 @@ inline void screen_line(const Work &work, int f, int64_t tile, const typename El
     for (int start = 0; start < n; start += chunk) {
         const int count = n - start < chunk ? n - start : chunk;
         if (!suspicious(start, count)) continue;
-        uint64_t negative = 0;
+        // Without branches: in a module gap every pixel is invalid, beside it none is.
+        InvalidPixels &list = work.invalid[f];
+        if (list.capacity - list.size < chunk) grow(list);
         for (int i = start; i < start + count; ++i) {
             const bool active = work.plan->first_bin(tile, place_of(i)) != work.plan->n_bins;
             const bool invalid = Element::invalid(values[i], work.screen) || (variance && !all_finite(variance + i, 1));
-            negative += active & !invalid & Element::negative(values[i]);
-            if (!invalid) continue;
-            line[i] = replacement;
-            if (variance) variance[i] = 0;
-            if (active) append(work.invalid[f], static_cast<uint32_t>(tile * tile_pixels + i));
+            list.negative += active & !invalid & Element::negative(values[i]);
+            list.pixels[list.size] = static_cast<uint32_t>(tile * tile_pixels + i);
+            list.size += active & invalid;
+            line[i] = invalid ? replacement : line[i];
+            if (variance) variance[i] = invalid ? 0 : variance[i];
         }
-        work.invalid[f].negative += negative;
     }
 }
 
