@@ -323,12 +323,19 @@ def _integration_sections(result: xr.Dataset) -> Iterator[Section]:
         yield Section("pattern", "Pattern", "The band is one standard deviation.", draw)
         return
     step = -(-intensity.sizes["frame"] // MOST_FRAMES)
+    numbers = np.arange(intensity.sizes["frame"])[::step]
     some = intensity.isel(frame=slice(None, None, step)).transpose("frame", "radial").compute()
+    some = some.assign_coords(frame=numbers)
     mean = some.mean("frame", keep_attrs=True)
-    text = "Mean over the frames." if step == 1 else f"Mean over every {step}th frame."
+    text = "Mean over the frames." if step == 1 else f"Mean over one frame in {step}."
     yield Section("pattern", "Mean pattern", text, partial(draw_pattern, intensity=mean))
     if some.sizes["frame"] > 1:
-        yield Section("frames", "Patterns", "Every pattern, a line each.", partial(draw_waterfall, intensity=some))
+        yield Section(
+            "frames",
+            "Patterns",
+            "A line for each frame." if step == 1 else f"A line for one frame in {step}.",
+            partial(draw_waterfall, intensity=some),
+        )
 
 
 def _volume_sections(result: xr.Dataset) -> Iterator[Section]:

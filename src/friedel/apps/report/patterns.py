@@ -115,12 +115,18 @@ def draw_waterfall(style: Style, intensity: xr.DataArray) -> Figure:
         origin="lower",
         cmap=style.sequential,
         vmax=top,
-        extent=(float(radial[0]), float(radial[-1]), 0, values.shape[0]),
+        extent=(float(radial[0]), float(radial[-1]), *_limits(intensity[intensity.dims[0]])),
     )
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
     axes.set_xlabel(axis_label(intensity["radial"]))
-    axes.set_ylabel(str(intensity.dims[0]).capitalize())
+    axes.set_ylabel(axis_label(intensity[intensity.dims[0]]))
     apply_style(figure, style)
     bar.set_label("√ intensity", color=style.ink, size=9)
     return figure
+
+
+def _limits(axis: xr.DataArray) -> tuple[float, float]:
+    """Return the outer edges of a regular axis."""
+    half = float(axis[-1] - axis[0]) / max(1, axis.size - 1) / 2 or 0.5
+    return float(axis[0]) - half, float(axis[-1]) + half

@@ -33,7 +33,8 @@ def record_html(record: Provenance) -> str:
     if record.notes:
         parts += ["<h3>Found out by friedel</h3>", table(_flat(record.notes))]
     for earlier in record.earlier:
-        parts.append(f"<details><summary>Made before: {escape(earlier.task)}</summary>{record_html(earlier)}</details>")
+        summary = f"<summary>Made before: {escape(earlier.task)}</summary>"
+        parts.append(f"<details class='earlier'>{summary}{record_html(earlier)}</details>")
     return "\n".join(parts)
 
 
@@ -44,22 +45,23 @@ def table(rows: Mapping[str, str]) -> str:
 
 
 def _parameters(record: Provenance) -> str:
+    """Return the parameters that were chosen, and those left at their defaults folded away."""
     defaults = _defaults(record.task)
-    rows = []
-    for name, value in record.parameters.items():
-        chosen = defaults is not None and (name not in defaults or defaults[name] != value)
-        mark = " class='chosen'" if chosen else ""
-        rows.append(f"<tr{mark}><th scope='row'>{escape(name)}</th><td>{escape(_value(value))}</td></tr>")
-    legend = "<p class='legend'>Bold: other than the default.</p>" if defaults is not None else ""
-    return f"<table class='pairs'>{''.join(rows)}</table>{legend}"
+    chosen = {name: value for name, value in record.parameters.items() if defaults.get(name, ...) != value}
+    left = {name: value for name, value in record.parameters.items() if name not in chosen}
+    shown = table({name: escape(_value(value)) for name, value in chosen.items()})
+    if not left:
+        return shown
+    rest = table({name: escape(_value(value)) for name, value in left.items()})
+    return f"{shown}<details><summary>{len(left)} more at their defaults</summary>{rest}</details>"
 
 
-def _defaults(task: str) -> dict[str, Any] | None:
-    """Return the defaults of a task, None if it is not known here."""
+def _defaults(task: str) -> dict[str, Any]:
+    """Return the defaults of a task, none if it is not known here."""
     try:
         fields = find_task(task).parameters.model_fields
     except FriedelError:
-        return None
+        return {}
     plain = {
         name: item.get_default(call_default_factory=True) for name, item in fields.items() if not item.is_required()
     }

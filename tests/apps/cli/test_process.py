@@ -1,0 +1,51 @@
+"""What only a real process shows: what is imported, and a reader that leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+HEAVY = (
+    "numpy",
+    "scipy",
+    "xarray",
+    "h5py",
+    "hdf5plugin",
+    "pandas",
+    "dask",
+    "distributed",
+    "matplotlib",
+    "fabio",
+    "gemmi",
+)
+
+
+def imported_by(code: str) -> set[str]:
+    script = f"{code}\nimport sys, json; sys.stderr.write(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr))
+
+
+def test_import_is_light() -> None:
+    assert imported_by("import friedel").isdisjoint({*HEAVY, "pydantic", "cyclopts", "rich"})
+
+
+def test_help_is_light() -> None:
+    assert imported_by("from friedel.apps.cli.main import run; run(['--help'])").isdisjoint(HEAVY)
+
+
+def test_help_of_each_task_is_light() -> None:
+    code = (
+        "from friedel.apps.cli.main import run\n"
+        "from friedel.core.tasks import registry\n"
+        "for name in registry(): assert run([*name.split(), '--help']) == 0"
+    )
+    assert imported_by(code).isdisjoint(HEAVY)
+
+
+def test_a_reader_that_leaves_is_no_failure() -> None:
+    command = f"{sys.executable} -m friedel.apps.cli schema xrdct | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
