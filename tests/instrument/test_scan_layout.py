@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from friedel.core.errors import DataError
@@ -27,6 +27,7 @@ def scan(
     return angle_index * step, translation_index * 0.01 - 0.2, layer_index * 0.05
 
 
+@example(angles=4, translations=2, layers=1, fast="rotation", snake=False, jitter=1e-3, seed=4)
 @given(
     angles=st.integers(2, 12),
     translations=st.integers(2, 12),

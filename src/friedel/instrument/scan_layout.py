@@ -120,7 +120,8 @@ class ScanLayout:
             group_positions(np.zeros(len(rotation)) if layer is None else layer),
         )
         grids = [_Grid.place(*candidate) for candidate in candidates]
-        grid = max(grids, key=lambda grid: grid.quality)
+        # A tiny grid can be read in several ways: the one whose positions stand clearest apart is meant.
+        grid = max(grids, key=lambda grid: (round(grid.quality, 9), grid.clearness))
         shape = grid.frames.shape
         if grid.filled < LEAST_COVERAGE * grid.frames.size or min(shape[1:]) < 2:
             raise DataError(
@@ -166,10 +167,13 @@ class MotorPositions:
         Ascending mean of the values read back at each position.
     index : ndarray of int64, shape (frames,)
         Position of each frame.
+    clearness : float
+        Smallest step between positions over the largest jitter within one.
     """
 
     positions: NDArray[np.float64]
     index: NDArray[np.int64]
+    clearness: float
 
 
 def group_positions(values: NDArray[np.float64]) -> list[MotorPositions]:
@@ -197,7 +201,9 @@ def group_positions(values: NDArray[np.float64]) -> list[MotorPositions]:
         index = np.empty(len(values), np.int64)
         index[order] = np.concatenate([[0], np.cumsum(gaps > threshold)])
         positions = np.bincount(index, weights=values) / np.bincount(index)
-        found.append(MotorPositions(positions, index))
+        steps, jitter = gaps[gaps > threshold], gaps[gaps <= threshold]
+        clearness = float(steps.min(initial=np.inf) / max(jitter.max(initial=0.0), rounding))
+        found.append(MotorPositions(positions, index, clearness))
     return found
 
 
@@ -223,6 +229,11 @@ class _Grid:
     @property
     def filled(self) -> int:
         return int(np.count_nonzero(self.frames != NO_FRAME))
+
+    @property
+    def clearness(self) -> float:
+        """How clearly the positions of the motors stand apart, the least clear motor counting."""
+        return min(self.translations.clearness, self.angles.clearness)
 
     @property
     def quality(self) -> float:
