@@ -64,7 +64,7 @@ class BlockSource(Protocol[Read]):
 class BlockPlan(Protocol[Given, Made]):
     """What is done to a block. Picklable, without state that a call changes, releases the GIL while it works."""
 
-    def __call__(self, items: Given) -> Made:
+    def __call__(self, items: Given, /) -> Made:
         """Return the result for the items of one block, using one thread."""
         ...
 

@@ -1,4 +1,5 @@
-"""Open files that a process keeps for the next block: a bounded number, each with the state of the file it belongs to.
+"""Open files, each with the state of the file it belongs to: descriptors that a process keeps for the next block, a
+bounded number of them, and HDF5 files for the length of a loan.
 
 A handle is found by path and stamp (size and modification time), so that a file that was replaced is opened anew. After
 a fork the child opens its own handles: it shares none of its parent's HDF5 state.
@@ -123,6 +124,11 @@ class _Cache(Generic[H]):
             for key in [key for key in self._handles if key[0] == path]:
                 self._release(self._handles.pop(key))
 
+    def clear(self) -> None:
+        with self.lock:
+            while self._handles:
+                self._release(self._handles.popitem()[1])
+
     def forget(self) -> None:
         """Start empty in the child of a fork, without touching what belongs to the parent."""
         self.lock = threading.RLock()
@@ -136,6 +142,7 @@ class _Cache(Generic[H]):
 # The parent's handles stay referenced in a child: closing them there would run HDF5 code on the parent's state.
 _inherited: list[Any] = []
 _descriptors: _Cache[Descriptor] = _Cache(MAX_DESCRIPTORS, lambda handle: None)
+_loans = 0
 _hdf5_files: _Cache[Any] = _Cache(MAX_HDF5_FILES, lambda handle: handle.close())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_descriptors.forget)
@@ -149,15 +156,25 @@ def descriptor(path: str, stamp: Stamp) -> Descriptor:
 
 @contextmanager
 def hdf5_file(path: str, stamp: Stamp | None = None) -> Iterator[h5py.File]:
-    """Lend the file, opened for reading and kept open for the next time; one thread at a time.
+    """Lend the file, opened for reading; one thread at a time.
+
+    It is closed when the outermost loan ends: HDF5 refuses to open a file again in one process with other locking than
+    it is open with already, so a file kept open here could not be opened by the user with plain h5py.
 
     Raises
     ------
     FileError
         If it is missing, truncated or no HDF5 file.
     """
+    global _loans
     with _hdf5_files.lock:
-        yield _hdf5_files.get(path, stamp or stamp_of(path), open_hdf5)
+        _loans += 1
+        try:
+            yield _hdf5_files.get(path, stamp or stamp_of(path), open_hdf5)
+        finally:
+            _loans -= 1
+            if not _loans:
+                _hdf5_files.clear()
 
 
 def open_hdf5(path: str) -> h5py.File:

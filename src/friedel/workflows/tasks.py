@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
+from friedel.techniques.integration.tasks import Integration
 
 
 class SimulateXRDCT(Parameters):
@@ -68,3 +69,57 @@ class SimulateXRDCT(Parameters):
 simulate_xrdct = task(
     "simulate xrdct", version=1, parameters=SimulateXRDCT, run="friedel.workflows.simulate:simulate_xrdct"
 )
+
+
+class XRDCT(Integration):
+    """Diffraction tomography: from the frames of a translation-rotation scan to maps of phases.
+
+    Integrates every frame, orders the patterns by the motors' values, reconstructs each channel and maps what the
+    voxels hold. Writes the maps to ``output`` and the sinograms to a file beside it, ``<output>_sinograms``.
+    """
+
+    output: Annotated[FilePath, Argument(alias="-o")] = "maps.h5"
+    """File to write."""
+    error_model: Literal["none", "poisson", "azimuthal"] = "poisson"
+    """Error of a pixel: none, the root of its counts, or the spread on its ring."""
+    rotation: str | None = None
+    """Axis of the scan that is the rotation; by default told by its name."""
+    translation: str | None = None
+    """Axis of the scan that is the translation across the beam; by default told by its name."""
+    layer: str | None = None
+    """Axis of the scan that is the height, or none; by default told by its name, if it moves."""
+    monitor: str | None = None
+    """Axis of the scan that each pattern is divided by, or none; by default told by its name."""
+    background: Literal["edges", "none"] = "edges"
+    """What is subtracted from every pattern: the mean beside the sample, if the scan reaches there, or nothing."""
+    outliers: PositiveFloat | None = None
+    """Replace isolated sinogram samples that deviate by more than this many standard deviations."""
+    rings: bool = False
+    """Whether stripes of the sinograms that would make rings are removed."""
+    center: float | Literal["auto"] = "auto"
+    """Rotation axis in pixels from the first translation."""
+    method: Literal["gridding", "fbp", "sirt", "mlem"] = "gridding"
+    """Reconstruction: Fourier gridding, filtered back-projection, or iterative."""
+    filter: Literal["ramp", "shepp-logan", "cosine", "hamming", "hann", "tukey", "lanczos"] | None = None
+    """Filter of gridding and fbp; by default ramp."""
+    iterations: PositiveInt | None = None
+    """Iterations of sirt and mlem."""
+    allow_missing_wedge: bool = False
+    """Whether angles that cover less than half a turn are accepted."""
+    errors: bool | None = None
+    """Whether standard deviations of the volume are computed; by default where the method allows it."""
+    phases: tuple[str, ...] = ()
+    """Phases to fit to every voxel's pattern: names of built-in ones or CIF files."""
+    peak_width: PositiveFloat | None = None
+    """Full width at half maximum of the phases' peaks, degrees 2theta; by default as fits the mean pattern best."""
+    background_degree: Annotated[int, Field(ge=0, le=30)] = 12
+    """Degree of the polynomial that is fitted below the phases in every voxel."""
+    regions: tuple[str, ...] = ()
+    """Regions to sum, name=low:high in the radial unit."""
+    peaks: tuple[str, ...] = ()
+    """Peaks to measure (area, position, width), name=low:high in the radial unit."""
+    report: FilePath | None = None
+    """Page to draw, HTML."""
+
+
+xrdct = task("xrdct", version=1, parameters=XRDCT, run="friedel.workflows.xrdct.workflow:xrdct")

@@ -85,7 +85,7 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
         factors = checked_factors(
             np.asarray(source.axis(parameters.monitor).values, np.float64), source.n_frames, parameters.monitor
         )
-    record = _record(parameters, context, source)
+    record = describe_inputs(parameters, context, source)
     radial_map = build_map(parameters, source, npt_azimuth, context)
     regions = pattern_regions(radial_map, source.n_frames)
     blocks = cut_blocks(source.n_frames, parameters.block_frames or frames_per_block(source.frame_bytes))
@@ -197,7 +197,8 @@ def _sink(
     return RegionFile.create(parameters.output, regions, fingerprint, parameters.overwrite)
 
 
-def _record(parameters: Integration, context: Context, source: FrameSource) -> Provenance | None:
+def describe_inputs(parameters: Integration, context: Context, source: FrameSource) -> Provenance | None:
+    """Return the record of this execution with the files that it reads; None if the context keeps no record."""
     if context.provenance is None:
         return None
     files = source.files

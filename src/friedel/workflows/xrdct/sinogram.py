@@ -1,0 +1,258 @@
+"""The scan on its grid: frames in the order of the grid, patterns as sinograms, sinograms by channel blocks.
+
+The sinogram cube is (layer, angle, translation, channel), channel last, as integration writes it; it is never
+transposed. Blocks of the first stage are runs of grid points, blocks of the second are ranges of channels of one layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.blocks import Block
+from friedel.instrument.scan_layout import NO_FRAME
+from friedel.io.frames import FrameSource
+from friedel.io.regions import map_rows
+from friedel.kernels.encoded import EncodedFrames
+from friedel.techniques.integration.radial_map import FrameBlock, RadialMap
+from friedel.techniques.tomography.cleanup import remove_outliers, remove_rings
+from friedel.techniques.tomography.reconstruction import ReconstructionPlan
+
+Singles = NDArray[np.float32]
+
+MOST_MISSING = 0.5
+"""A projection that lacks more than this part of its points is left out rather than filled."""
+
+SINOGRAM = "sinogram"
+SINOGRAM_ERRORS = "sinogram_errors"
+
+
+@dataclass(frozen=True, eq=False)
+class GridPoints:
+    """Frames of neighbouring grid points.
+
+    Attributes
+    ----------
+    frames : FrameBlock or None
+        The frames of those points that have one; None if none has.
+    present : ndarray of bool, shape (points,)
+    """
+
+    frames: FrameBlock | None
+    present: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class GridSource:
+    """Frames in the order of the grid. A block source; its items are grid points.
+
+    Attributes
+    ----------
+    frames : FrameSource
+    frame_of_point : ndarray of int64, shape (points,)
+        Frame of each point of the flattened grid, -1 where there is none.
+    normalization : ndarray of float64, shape (frames,), or None
+        What each frame's intensity is divided by.
+    """
+
+    frames: FrameSource
+    frame_of_point: NDArray[np.int64]
+    normalization: NDArray[np.float64] | None
+
+    def read(self, block: Block) -> GridPoints:
+        """Read the frames of the points of `block`."""
+        numbers = self.frame_of_point[block.start : block.stop]
+        present = numbers != NO_FRAME
+        wanted = numbers[present]
+        if not wanted.size:
+            return GridPoints(None, present)
+        normalization = None if self.normalization is None else self.normalization[wanted]
+        labels = tuple(self.frames.label(int(number)) for number in wanted)
+        return GridPoints(FrameBlock(self._gather(wanted), labels, normalization), present)
+
+    def _gather(self, numbers: NDArray[np.int64]) -> Any:
+        """Read frames by number, neighbours in the file at once; a line that ran backwards is one run, too."""
+        steps = np.diff(numbers)
+        # A run ends where the step is not that of one frame, or where the direction turns.
+        ends = (np.abs(steps) != 1) | np.append(False, steps[1:] != steps[:-1])[: len(steps)]
+        breaks = [0, *(np.flatnonzero(ends) + 1), len(numbers)]
+        return _join([self._run(numbers[begin:end]) for begin, end in pairwise(breaks)])
+
+    def _run(self, run: NDArray[np.int64]) -> Any:
+        backwards = len(run) > 1 and run[1] < run[0]
+        frames = self.frames.read(Block(0, int(run.min()), int(run.max()) + 1))
+        if not backwards:
+            return frames
+        if isinstance(frames, EncodedFrames):
+            return replace(frames, buffers=frames.buffers[::-1], labels=frames.labels[::-1])
+        return frames[::-1]
+
+
+def _join(parts: list[Any]) -> Any:
+    """Put runs of frames behind one another."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(isinstance(part, EncodedFrames) for part in parts):
+        first = parts[0]
+        return replace(
+            first,
+            buffers=tuple(buffer for part in parts for buffer in part.buffers),
+            labels=tuple(label for part in parts for label in part.labels),
+        )
+    from friedel.kernels.decode import decode
+
+    return np.concatenate([decode(part) if isinstance(part, EncodedFrames) else part for part in parts])
+
+
+@dataclass(frozen=True, eq=False)
+class IntegrateGrid:
+    """A plan: grid points to rows of the sinogram cube; NaN where a point has no frame or no valid pixel."""
+
+    radial_map: RadialMap
+
+    def __call__(self, points: GridPoints) -> dict[str, Singles]:
+        """Return "sinogram" and, with an error model, "sinogram_errors", each of shape (points, channels)."""
+        names = {SINOGRAM: "intensity"}
+        if self.radial_map.error_model != "none":
+            names[SINOGRAM_ERRORS] = "intensity_errors"
+        patterns = None if points.frames is None else self.radial_map(points.frames)
+        result = {}
+        for name, attribute in names.items():
+            rows = np.full((len(points.present), *self.radial_map.bins), np.nan, np.float32)
+            if patterns is not None:
+                rows[points.present] = getattr(patterns, attribute)
+            result[name] = rows
+        return result
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is done to sinograms before they are reconstructed.
+
+    Attributes
+    ----------
+    outliers : float or None
+        Threshold of isolated samples in standard deviations; None: they stay.
+    rings : bool
+        Whether stripes along the angle are removed.
+    """
+
+    outliers: float | None = None
+    rings: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SinogramSource:
+    """Ranges of channels of one layer's sinograms. A block source; item = layer * channels + channel.
+
+    Attributes
+    ----------
+    path : str
+        File that holds the cube.
+    shape : tuple of int
+        (layers, angles, translations, channels).
+    background : ndarray of float32, shape (layers, channels)
+        What is subtracted: air and the detector's own.
+    empty : ndarray of bool, shape (channels,)
+        Channels without data; they are read as zero.
+    cleaning : Cleaning
+    errors : bool
+        Whether variances are read, too.
+    """
+
+    path: str
+    shape: tuple[int, int, int, int]
+    background: Singles
+    empty: NDArray[np.bool_]
+    cleaning: Cleaning
+    errors: bool
+
+    def read(self, block: Block) -> dict[str, Singles]:
+        """Return "sinogram" and, if asked for, "variance", each (angles, translations, channels of the block)."""
+        layer, first = divmod(block.start, self.shape[3])
+        channels = slice(first, first + len(block))
+        sinogram = np.array(map_rows(self.path, SINOGRAM)[layer, :, :, channels]) - self.background[layer, channels]
+        variance = None
+        if self.errors:
+            variance = np.array(map_rows(self.path, SINOGRAM_ERRORS)[layer, :, :, channels]) ** 2
+            variance[..., self.empty[channels]] = 0
+        sinogram[..., self.empty[channels]] = 0
+        sinogram = fill_missing(sinogram)
+        if self.cleaning.outliers is not None:
+            sinogram = remove_outliers(sinogram, self.cleaning.outliers)
+        if self.cleaning.rings:
+            sinogram = remove_rings(sinogram)
+        return {"sinogram": sinogram} | ({} if variance is None else {"variance": fill_missing(variance)})
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruct:
+    """A plan: sinograms of some channels to their slices."""
+
+    plan: ReconstructionPlan
+    variance_plan: Any = None
+
+    def __call__(self, sinograms: Mapping[str, Singles]) -> dict[str, Singles]:
+        """Return "volume" and, with a plan for it, "volume_errors", each (y, x, channels)."""
+        result = {"volume": self.plan(sinograms["sinogram"])}
+        if self.variance_plan is not None:
+            result["volume_errors"] = np.sqrt(np.maximum(self.variance_plan(sinograms["variance"]), 0))
+        return result
+
+
+def fill_missing(sinogram: Singles) -> Singles:
+    """Fill samples that are NaN by linear interpolation along the translation, each channel by itself.
+
+    Beyond the first and last known sample their values are kept; a projection without any known sample becomes zero
+    (it is to be excluded from the reconstruction).
+
+    Parameters
+    ----------
+    sinogram : ndarray of float32, shape (angles, translations, channels)
+    """
+    unknown: NDArray[np.bool_] = np.isnan(sinogram)
+    if not unknown.any():
+        return sinogram
+    filled = sinogram.copy()
+    everywhere = np.asarray(unknown.all(axis=2))
+    alone = (unknown & ~everywhere[..., None]).any(axis=(0, 1))
+    # Mostly a point lacks all channels, and these are filled at once; an odd channel is filled alone.
+    groups: list[tuple[NDArray[np.intp], NDArray[np.bool_]]] = [(np.flatnonzero(~alone), everywhere)]
+    groups += [(np.array([channel]), unknown[..., channel]) for channel in np.flatnonzero(alone)]
+    for channels, absent in groups:
+        for angle in np.flatnonzero(absent.any(axis=1)):
+            filled[angle][:, channels] = _interpolated(sinogram[angle][:, channels], absent[angle])
+    return filled
+
+
+def _interpolated(projection: Singles, absent: NDArray[np.bool_]) -> Singles:
+    """Return (translations, channels) with the samples at `absent` interpolated from the others."""
+    known = np.flatnonzero(~absent)
+    if not known.size:
+        return np.zeros_like(projection)
+    position = np.arange(len(absent))
+    above = np.clip(np.searchsorted(known, position), 1, max(1, len(known) - 1))
+    left, right = known[above - 1], known[np.minimum(above, len(known) - 1)]
+    part = np.clip((position - left) / np.maximum(right - left, 1), 0.0, 1.0).astype(np.float32)[:, None]
+    line = (1 - part) * projection[left] + part * projection[right]
+    return np.where(absent[:, None], line, projection)
+
+
+def lost_projections(totals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which projections lack more than half of their points and are excluded.
+
+    Parameters
+    ----------
+    totals : ndarray, shape (layers, angles, translations)
+        NaN for missing points.
+
+    Returns
+    -------
+    ndarray of bool, shape (layers, angles)
+    """
+    return np.asarray(np.isnan(totals).mean(axis=2) > MOST_MISSING)

@@ -1,0 +1,404 @@
+"""XRD-CT from end to end: frames to patterns on the grid of the scan, sinograms to slices, voxels to maps."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from friedel.core.blocks import Block, cut_blocks
+from friedel.core.context import Context
+from friedel.core.errors import DataError, OutputError, ParameterError
+from friedel.core.provenance import Provenance
+from friedel.instrument.scan_layout import ScanLayout
+from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, open_frames, write_dataset
+from friedel.io.regions import map_rows
+from friedel.techniques.integration.integrate import build_map, describe_inputs
+from friedel.techniques.integration.integrator import frames_per_block
+from friedel.techniques.integration.radial_map import RadialMap
+from friedel.techniques.integration.tasks import Integration
+from friedel.techniques.tomography.center import CenterEstimate, find_center
+from friedel.techniques.tomography.geometry import ParallelBeam
+from friedel.techniques.tomography.reconstruction import build_plan, variance_plan
+from friedel.workflows.tasks import XRDCT
+
+from .background import Background, find_background, no_background
+from .maps import VoxelAnalysis
+from .motors import ScanMotors
+from .phases import ReferencePatterns, compute_references
+from .result import Measured, assemble, describe_scan, link_sinograms, write_nxxrdct
+from .sinogram import (
+    SINOGRAM,
+    SINOGRAM_ERRORS,
+    Cleaning,
+    GridSource,
+    IntegrateGrid,
+    Reconstruct,
+    SinogramSource,
+    lost_projections,
+)
+from .volume import VolumeRows
+
+SINOGRAM_BLOCK_BYTES = 64 * 1024**2
+"""Sinograms that are reconstructed together take about this much memory."""
+
+CHUNK = (32, 32, 32)
+"""Rows, columns and channels of a chunk of the volume: a channel and a pixel are both quick to read."""
+
+LINEAR_METHODS = ("gridding", "fbp")
+"""Methods through which a variance can be carried."""
+
+IRREGULAR_STEP = 0.2
+"""The translations may deviate from even steps by this part of a step."""
+
+SCAN_PARAMETERS = ("rotation", "translation", "layer")
+
+
+def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
+    """Do the task ``xrdct``; see `friedel.workflows.tasks.XRDCT`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `friedel.workflows.xrdct.result.assemble` describes; lazy.
+    """
+    started = time.monotonic()
+    _check_parameters(parameters)
+    source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
+    motors = ScanMotors.identify(
+        source.axes, parameters.rotation, parameters.translation, parameters.layer, parameters.monitor
+    )
+    layout = ScanLayout.find(motors.rotation, motors.translation, motors.layer)
+    context.progress.message(f"Scan: {layout.describe()}.")
+    beam = _beam(layout, parameters)  # an angle range that is too short is told before hours of work
+    record = describe_inputs(parameters, context, source) or _unrecorded(parameters, context)
+    radial_map = build_map(parameters, source, None, context)
+    sinograms = _integrate(parameters, context, source, motors, layout, radial_map, record)
+    return _reconstruct(parameters, context, _Scan(motors, layout, radial_map, sinograms, beam), record, started)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """What the first stage hands to the second."""
+
+    motors: ScanMotors
+    layout: ScanLayout
+    radial_map: RadialMap
+    sinograms: str
+    beam: ParallelBeam
+
+
+def _check_parameters(parameters: XRDCT) -> None:
+    if parameters.errors and parameters.method not in LINEAR_METHODS:
+        raise ParameterError(
+            f"errors: the uncertainty of {parameters.method} is not known, it is not linear in the data.",
+            "Use --method gridding or fbp, or leave out --errors.",
+        )
+    if parameters.errors and parameters.error_model == "none":
+        raise ParameterError("errors: there is no error model to start from.", "Use --error-model poisson.")
+    output = Path(parameters.output)
+    if output.exists() and not parameters.overwrite:
+        raise OutputError(output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
+
+
+def _unrecorded(parameters: XRDCT, context: Context) -> Provenance:
+    """Begin a record where the caller keeps none: an interrupted run is recognised by it."""
+    return Provenance.begin("xrdct", 1, parameters.model_dump(mode="json"), context.device)
+
+
+def sinogram_file(output: str) -> str:
+    """Return the name of the file of sinograms that goes with the maps in `output`."""
+    path = Path(output)
+    return str(path.with_name(f"{path.stem}_sinograms{path.suffix}"))
+
+
+# ---- frames to sinograms
+
+
+def _integrate(
+    parameters: XRDCT,
+    context: Context,
+    source: FrameSource,
+    motors: ScanMotors,
+    layout: ScanLayout,
+    radial_map: RadialMap,
+    record: Provenance,
+) -> str:
+    """Write the patterns of all frames on the grid of the scan, unless that was done before; return the file."""
+    path = sinogram_file(parameters.output)
+    work = _fingerprint(record, (*Integration.model_fields, *SCAN_PARAMETERS))
+    if _is_complete(path, work):
+        context.progress.message(f"The patterns are in {path} already.")
+        return path
+    names = [SINOGRAM] if parameters.error_model == "none" else [SINOGRAM, SINOGRAM_ERRORS]
+    spec = RegionSpec((*layout.shape, radial_map.radial.n_bins), "f4", item_axes=3)
+    blocks = cut_blocks(layout.frames.size, parameters.block_frames or frames_per_block(source.frame_bytes))
+    normalization = None if motors.monitor is None else motors.monitor / motors.monitor.mean()
+    with RegionFile.create(path, dict.fromkeys(names, spec), work, parameters.overwrite) as sink:
+        if sink.message:
+            context.progress.message(sink.message)
+        points = GridSource(source, layout.frames.ravel(), normalization)
+        context.runner.stream(points, IntegrateGrid(radial_map), sink, blocks, context, "Integrating", "points")
+        dataset = describe_scan(motors, layout, radial_map, {name: sink.read(name) for name in names})
+        notes = {"scan": layout.describe(), "motors": motors.names}
+        dataset.attrs |= {"fingerprint": work, "provenance": record.with_notes(**notes).to_json()}
+
+        def finish(file: Any) -> None:
+            write_dataset(file, dataset, existing=names)
+            write_nxxrdct(file, motors, layout, radial_map)
+
+        sink.finish(finish)
+    return path
+
+
+def _fingerprint(record: Provenance, names: tuple[str, ...]) -> str:
+    """Return the fingerprint of the part of the work that depends on the parameters `names` only."""
+    return replace(record, parameters={key: record.parameters[key] for key in names}).fingerprint()
+
+
+def _is_complete(path: str, work: str) -> bool:
+    return Path(path).exists() and open_dataset(path).attrs.get("fingerprint") == work
+
+
+# ---- sinograms to slices
+
+
+def _beam(layout: ScanLayout, parameters: XRDCT) -> ParallelBeam:
+    """Check angles and translations; the axis is found later."""
+    steps = np.diff(layout.translations)
+    step = float(np.median(steps))
+    worst = int(np.argmax(np.abs(steps - step)))
+    if abs(steps[worst] - step) > IRREGULAR_STEP * step:
+        raise DataError(
+            f"The translations are not evenly spaced: {steps[worst]:g} between {layout.translations[worst]:g} and "
+            f"{layout.translations[worst + 1]:g}, {step:g} elsewhere.",
+            "Reconstruct a range of frames in which they are (--frame-range).",
+        )
+    return ParallelBeam.build(
+        layout.angles,
+        len(layout.translations),
+        pixel_size=step,
+        allow_missing_wedge=parameters.allow_missing_wedge,
+    )
+
+
+def measure(path: str) -> Measured:
+    """Look at the sinograms once: totals of the points, mean pattern, channels without data.
+
+    Parameters
+    ----------
+    path : str
+        File of sinograms.
+    """
+    cube = map_rows(path, SINOGRAM)
+    with_errors = SINOGRAM_ERRORS in open_dataset(path)
+    errors = map_rows(path, SINOGRAM_ERRORS) if with_errors else None
+    layers, angles, translations, channels = cube.shape
+    totals = np.full((layers, angles, translations), np.nan)
+    sums, squares, count = np.zeros(channels), np.zeros(channels), np.zeros(channels)
+    for layer, angle in np.ndindex(layers, angles):
+        row = cube[layer, angle].astype(np.float64)
+        known = np.isfinite(row)
+        n_known = known.sum(axis=1)
+        row[~known] = 0
+        np.divide(row.sum(axis=1), n_known, out=totals[layer, angle], where=n_known > 0)
+        sums += row.sum(axis=0)
+        count += known.sum(axis=0)
+        if errors is not None:
+            squares += np.nansum(errors[layer, angle].astype(np.float64) ** 2, axis=0)
+    mean = np.divide(sums, count, out=np.full(channels, np.nan), where=count > 0)
+    deviation = np.divide(np.sqrt(squares), count, out=np.full(channels, np.nan), where=count > 0)
+    return Measured(totals, mean, deviation if with_errors else None)
+
+
+def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Provenance, started: float) -> xr.Dataset:
+    """Reconstruct every channel and map what the voxels hold."""
+    context.progress.message("Looking at the sinograms.")
+    measured = measure(scan.sinograms)
+    background = _background(parameters, scan, measured)
+    context.progress.message(background.message)
+    center = _center(parameters, scan, measured)
+    context.progress.message(center.message)
+    mean_pattern = measured.mean_pattern - background.pattern.mean(axis=0)
+    radial = scan.radial_map.radial.centers
+    references = _references(parameters, scan, mean_pattern)
+    analysis = VoxelAnalysis.build(
+        radial,
+        np.isfinite(measured.mean_pattern),
+        parameters.regions,
+        parameters.peaks,
+        None if references is None else references.patterns,
+        parameters.background_degree,
+    )
+    errors = parameters.error_model != "none" and parameters.method in LINEAR_METHODS and parameters.errors is not False
+    with _reconstruct_volume(parameters, context, scan, measured, background, center, errors, record) as sink:
+        maps = _analyse(parameters, context, scan, analysis, sink, errors)
+        notes = {
+            "scan": scan.layout.describe(),
+            "motors": scan.motors.names,
+            "background": background.message,
+            "center": {
+                "value": center.value,
+                "estimates": {name: item.value for name, item in center.estimates.items()},
+            },
+            "center_message": center.message,
+            "excluded_projections": int(lost_projections(measured.totals).sum()),
+            "seconds": round(time.monotonic() - started, 1),
+            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+        dataset = assemble(
+            scan.motors,
+            scan.layout,
+            scan.radial_map,
+            measured,
+            background,
+            references,
+            analysis,
+            maps,
+            {name: sink.read(name) for name in sink.regions},
+        )
+        dataset.attrs["provenance"] = record.with_notes(**notes).to_json()
+
+        def finish(file: Any) -> None:
+            write_dataset(file, dataset, existing=tuple(sink.regions))
+            link_sinograms(file, scan.sinograms)
+
+        sink.finish(finish)
+    result: xr.Dataset = open_dataset(parameters.output)
+    return result
+
+
+def _background(parameters: XRDCT, scan: _Scan, measured: Measured) -> Background:
+    if parameters.background == "none":
+        return no_background(scan.layout.shape[0], scan.radial_map.radial.n_bins)
+    return find_background(map_rows(scan.sinograms, SINOGRAM), measured.totals)
+
+
+def _center(parameters: XRDCT, scan: _Scan, measured: Measured) -> CenterEstimate:
+    """Return the axis that was given, or find it from the totals of all layers."""
+    if parameters.center != "auto":
+        return CenterEstimate(
+            parameters.center, 0.0, {}, True, f"The centre of rotation is {parameters.center:g}, as given."
+        )
+    totals = np.stack([_filled_totals(layer) for layer in measured.totals]).sum(axis=0)
+    lost = lost_projections(measured.totals).any(axis=0)
+    return find_center(totals[~lost], scan.layout.angles[~lost])
+
+
+def _filled_totals(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    from .sinogram import fill_missing
+
+    return fill_missing(totals[..., None].astype(np.float32))[..., 0].astype(np.float64)
+
+
+def _references(parameters: XRDCT, scan: _Scan, mean_pattern: NDArray[np.float64]) -> ReferencePatterns | None:
+    if not parameters.phases:
+        return None
+    return compute_references(
+        parameters.phases,
+        mean_pattern,
+        scan.radial_map.radial.centers,
+        parameters.unit,
+        scan.radial_map.geometry,
+        parameters.background_degree,
+        parameters.peak_width,
+    )
+
+
+def _reconstruct_volume(
+    parameters: XRDCT,
+    context: Context,
+    scan: _Scan,
+    measured: Measured,
+    background: Background,
+    center: CenterEstimate,
+    errors: bool,
+    record: Provenance,
+) -> RegionFile:
+    """Fill the volume, channel block by channel block; the caller finishes the file."""
+    layers, angles, translations = scan.layout.shape
+    channels, size = scan.radial_map.radial.n_bins, scan.beam.size
+    names = ["volume", "volume_errors"] if errors else ["volume"]
+    spec = RegionSpec((layers, size, size, channels), "f4", "channels", chunk=CHUNK)
+    without = ("phases", "peak_width", "background_degree", "regions", "peaks")
+    work = _fingerprint(record, tuple(name for name in record.parameters if name not in without))
+    sink = RegionFile.create(parameters.output, dict.fromkeys(names, spec), work, parameters.overwrite)
+    if sink.message:
+        context.progress.message(sink.message)
+    source = SinogramSource(
+        path=scan.sinograms,
+        shape=(layers, angles, translations, channels),
+        background=background.pattern,
+        empty=~np.isfinite(measured.mean_pattern),
+        cleaning=Cleaning(parameters.outliers, parameters.rings),
+        errors=errors,
+    )
+    blocks = cut_blocks(channels, _channels_per_block(angles * translations, channels), groups=layers)
+    try:
+        for excluded, some in _by_excluded(blocks, channels, lost_projections(measured.totals)):
+            beam = ParallelBeam.build(
+                scan.layout.angles,
+                translations,
+                center=center.value,
+                pixel_size=scan.beam.pixel_size,
+                excluded=excluded,
+                allow_missing_wedge=parameters.allow_missing_wedge,
+            )
+            options = {"filter": parameters.filter, "iterations": parameters.iterations}
+            plan = build_plan(beam, parameters.method, **options)
+            work_plan = Reconstruct(plan, variance_plan(plan) if errors else None)
+            context.runner.stream(source, work_plan, sink, some, context, "Reconstructing", "channels")
+    except BaseException:
+        sink.close()
+        raise
+    return sink
+
+
+def _channels_per_block(samples: int, channels: int) -> int:
+    """Return a whole number of chunks whose sinograms fit the block's memory, in at least eight blocks if possible."""
+    most = min(SINOGRAM_BLOCK_BYTES // (4 * samples), -(-channels // 8))
+    return int(max(1, most // CHUNK[2]) * CHUNK[2])
+
+
+def _by_excluded(
+    blocks: list[Block], channels: int, lost: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.bool_], list[Block]]]:
+    """Yield the blocks of the layers that lack the same projections, with those projections."""
+    for excluded in np.unique(lost, axis=0):
+        layers = np.flatnonzero((lost == excluded).all(axis=1))
+        yield excluded, [block for block in blocks if block.start // channels in layers]
+
+
+# ---- voxels to maps
+
+
+def _analyse(
+    parameters: XRDCT, context: Context, scan: _Scan, analysis: VoxelAnalysis, sink: RegionFile, errors: bool
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of `VoxelAnalysis` for all voxels, each (layers, y, x, ...)."""
+    layers, size = scan.layout.shape[0], scan.beam.size
+    shapes: dict[str, tuple[int, ...]] = {}
+    n_functionals = len(analysis.weights)
+    # Splitting shares counts between neighbouring channels: the error of a sum over channels is then not known.
+    sum_errors = errors and parameters.splitting == "none"
+    if n_functionals:
+        shapes["functional"] = (n_functionals,)
+        if sum_errors:
+            shapes["functional_errors"] = (n_functionals,)
+    if analysis.references is not None:
+        shapes |= {"phase": (len(analysis.references),), "residual": ()}
+    if not shapes:
+        return {}
+    regions = {name: RegionSpec((layers, size, size, *shape), "f8", item_axes=2) for name, shape in shapes.items()}
+    memory = MemorySink(regions)
+    blocks = cut_blocks(size, CHUNK[0], groups=layers)
+    rows = VolumeRows(sink.partial, size, sum_errors)
+    context.runner.stream(rows, analysis, memory, blocks, context, "Mapping", "rows")
+    return {name: memory.read(name) for name in regions}

@@ -1,0 +1,261 @@
+"""From the frames of a simulated scan to maps that agree with the truth, however it ran and wherever it is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+import friedel
+from friedel.core.context import Context
+from friedel.core.errors import DataError, FriedelError, GeometryError, OutputError, ParameterError
+from friedel.run import InlineRunner, ThreadRunner, make_runner
+from friedel.workflows.tasks import XRDCT, SimulateXRDCT, simulate_xrdct, xrdct
+
+SMALL = {
+    "phases": ("CeO2", "Ni"),
+    "translations": 24,
+    "rotations": 31,
+    "detector": "Pilatus100k",
+    "distance": 0.15,
+    "counts": 6.0,
+    "width": 0.3,
+}
+
+
+def simulate(folder: Path, **options: Any) -> Path:
+    parameters = SimulateXRDCT.parse({**SMALL, **options, "output": str(folder / "scan.h5")})
+    simulate_xrdct.execute(parameters, Context(ThreadRunner(2)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate(tmp_path_factory.mktemp("scan"))
+
+
+def run(folder: Path, destination: Path, runner: Any = None, **options: Any) -> xr.Dataset:
+    values = {
+        "frames": str(folder / "scan.h5"),
+        "geometry": str(folder / "setup.poni"),
+        "npt": 400,
+        "phases": ("CeO2", "Ni"),
+        "output": str(destination),
+    }
+    parameters = XRDCT.parse({**values, **options})
+    result: xr.Dataset = xrdct.execute(parameters, Context(runner or ThreadRunner(2)))
+    return result
+
+
+def correlations(folder: Path, result: xr.Dataset) -> dict[str, float]:
+    truth = friedel.open(str(folder / "scan_truth.h5"))["fraction"]
+    return {
+        str(name): float(
+            np.corrcoef(result["phase_map"].sel(phase=name).values.ravel(), truth.sel(phase=name).values.ravel())[0, 1]
+        )
+        for name in result["phase"].values
+    }
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Every value of the file but for the record of when and how."""
+    found: dict[str, bytes] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "process" not in name:
+            values = np.asarray(item[()])
+            found[name] = repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def test_each_phase_is_found_where_it_is(scan: Path, tmp_path: Path) -> None:
+    result = run(scan, tmp_path / "maps.h5")
+    assert min(correlations(scan, result).values()) > 0.95
+    assert result["volume"].dims == ("layer", "y", "x", "radial")
+    assert result["sinogram"].dims == ("layer", "angle", "translation", "radial")
+    assert result["volume_errors"].shape == result["volume"].shape
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fast": "rotation"},
+        {"snake": False},
+        {"angle_range": 360, "rotations": 61},
+        {"layers": 2},
+        {"fast": "rotation", "layers": 2, "axis_offset": -2.3},
+    ],
+    ids=str,
+)
+def test_any_way_to_scan(tmp_path: Path, options: dict[str, Any]) -> None:
+    simulate(tmp_path, **options)
+    result = run(tmp_path, tmp_path / "maps.h5")
+    assert min(correlations(tmp_path, result).values()) > 0.93
+
+
+def test_errors_tell_the_noise_of_the_volume(scan: Path, tmp_path: Path) -> None:
+    """The scatter of voxels beside the sample is what their errors say; its median, since strong peaks leave streaks."""
+    result = run(scan, tmp_path / "maps.h5", splitting="none")
+    y, x = np.meshgrid(result["y"], result["x"], indexing="ij")
+    outside = np.hypot(y, x) > 0.95 * float(result["x"].max())
+    pull = (result["volume"] / result["volume_errors"]).values[0][outside]
+    scatter = np.nanmedian(np.abs(pull)) / 0.6745
+    assert scatter == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_same_on_one_core_on_threads_and_on_a_cluster(scan: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    for name, runner in {"inline": InlineRunner(), "threads": ThreadRunner(3)}.items():
+        (tmp_path / name).mkdir()
+        run(scan, tmp_path / name / "maps.h5", runner, block_frames=50)
+    (tmp_path / "cluster").mkdir()
+    with make_runner(cluster="local:2") as runner:
+        run(scan, tmp_path / "cluster" / "maps.h5", runner, block_frames=50)
+    for file in ("maps.h5", "maps_sinograms.h5"):
+        inline = content(tmp_path / "inline" / file)
+        assert len(inline) > 5
+        for name in ("threads", "cluster"):
+            other = content(tmp_path / name / file)
+            assert inline.keys() == other.keys()
+            assert [key for key in inline if inline[key] != other[key]] == []
+
+
+def test_regions_and_peaks(scan: Path, tmp_path: Path) -> None:
+    result = run(
+        scan,
+        tmp_path / "maps.h5",
+        phases=(),
+        regions=("CeO2 111=19:21",),
+        peaks=("CeO2 111=18.5:22",),
+        splitting="none",
+    )
+    assert {"roi_intensity", "roi_intensity_errors", "peak_area", "peak_position", "peak_width"} <= set(result)
+    there = result["peak_area"].values[0] > 0.3 * float(result["peak_area"].max())
+    position = result["peak_position"].values[0][there]
+    assert np.median(position) == pytest.approx(2 * np.pi * np.sqrt(3) / 0.5411651, abs=0.1)
+
+
+def test_errors_of_sums_are_refused_with_splitting(scan: Path, tmp_path: Path) -> None:
+    """Splitting shares counts between neighbouring bins, so the error of their sum is not that of independent bins."""
+    result = run(scan, tmp_path / "maps.h5", phases=(), regions=("CeO2 111=19:21",), splitting="full")
+    assert "roi_intensity" in result
+    assert "roi_intensity_errors" not in result
+
+
+def test_iterative_methods_have_no_errors(scan: Path, tmp_path: Path) -> None:
+    result = run(scan, tmp_path / "maps.h5", method="sirt", iterations=20, npt=100, phases=())
+    assert "volume_errors" not in result
+    with pytest.raises(ParameterError, match="uncertainty of sirt is not known"):
+        run(scan, tmp_path / "again.h5", method="sirt", errors=True)
+
+
+def test_lost_frames_leave_no_hole(scan: Path, tmp_path: Path) -> None:
+    for file in scan.glob("scan*.h5"):
+        shutil.copy(file, tmp_path)
+    shutil.copy(scan / "setup.poni", tmp_path)
+    n_frames = 24 * 31
+    result = run(tmp_path, tmp_path / "maps.h5", frame_range=f"0:{n_frames - 30}")
+    assert np.isfinite(result["volume"].values).all()
+    assert min(correlations(tmp_path, result).values()) > 0.9
+
+
+def test_the_file_opens_by_default(scan: Path, tmp_path: Path) -> None:
+    run(scan, tmp_path / "maps.h5")
+    with h5py.File(tmp_path / "maps.h5") as file:
+        entry = file[file.attrs["default"]]
+        data = entry[entry.attrs["default"]]
+        assert data.attrs["NX_class"] == "NXdata"
+        assert data[data.attrs["signal"]].shape == (2, 1, 24, 24)
+        assert file["entry/sinogram/sinogram"].shape == (1, 31, 24, 400), "the link to the sinograms leads nowhere"
+    with h5py.File(tmp_path / "maps_sinograms.h5") as file:
+        assert file["entry/definition"][()].decode() == "NXxrdct"
+        assert file["entry/sample/rotation_angle"].shape == (31,)
+
+
+WORK = """
+import friedel, sys
+friedel.xrdct(sys.argv[1], geometry=sys.argv[2], npt=400, phases=("CeO2", "Ni"), output=sys.argv[3], block_frames=4,
+              threads=1)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on(scan: Path, tmp_path: Path) -> None:
+    """`kill -9`, then the same command: what was complete is kept, and the files hold the same."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    run(scan, tmp_path / "whole" / "maps.h5", block_frames=4)
+    output = tmp_path / "killed" / "maps.h5"
+    command = [sys.executable, "-c", WORK, str(scan / "scan.h5"), str(scan / "setup.poni"), str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = output.with_name("maps_sinograms.h5.journal")
+    wait_for(lambda: journal.exists() and journal.stat().st_size > 0, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not output.exists()
+    subprocess.run(command, check=True, capture_output=True)
+    for file in ("maps.h5", "maps_sinograms.h5"):
+        assert content(tmp_path / "whole" / file) == content(tmp_path / "killed" / file)
+    assert sorted(path.name for path in output.parent.iterdir()) == ["maps.h5", "maps_sinograms.h5"]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while not condition() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def test_other_phases_need_no_new_integration(scan: Path, tmp_path: Path) -> None:
+    run(scan, tmp_path / "maps.h5")
+    before = (tmp_path / "maps_sinograms.h5").stat().st_mtime_ns
+    run(scan, tmp_path / "maps.h5", phases=("CeO2",), overwrite=True)
+    assert (tmp_path / "maps_sinograms.h5").stat().st_mtime_ns == before
+    run(scan, tmp_path / "maps.h5", npt=300, overwrite=True)
+    assert (tmp_path / "maps_sinograms.h5").stat().st_mtime_ns != before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"rotation": "spin"}, DataError, "no rotation called 'spin'"),
+        ({"phases": ("Unobtainium",)}, FriedelError, "Unobtainium"),
+        ({"regions": ("nonsense",)}, ParameterError, "nonsense"),
+        ({"frame_range": "0:200"}, DataError, "degrees"),
+        ({"output": "/no/such/folder/maps.h5"}, OutputError, "no/such/folder"),
+        ({"geometry": __file__}, FriedelError, "test_workflow.py"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_input_is_named(
+    scan: Path, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run(scan, tmp_path / "maps.h5", **options)
+    assert not (tmp_path / "maps.h5").exists()
+
+
+def test_an_existing_result_is_not_lost(scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "maps.h5").write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        run(scan, tmp_path / "maps.h5")
+    assert (tmp_path / "maps.h5").read_text() == "precious"
+
+
+def test_a_detector_of_another_shape(scan: Path, tmp_path: Path) -> None:
+    poni = (scan / "setup.poni").read_text().replace("Pilatus100k", "Pilatus1M").replace("Pilatus 100k", "Pilatus 1M")
+    (tmp_path / "wrong.poni").write_text(poni)
+    with pytest.raises(GeometryError, match=r"195.*487|1043.*981"):
+        run(scan, tmp_path / "maps.h5", geometry=str(tmp_path / "wrong.poni"))
