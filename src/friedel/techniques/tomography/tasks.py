@@ -58,6 +58,8 @@ class Reconstruct(Parameters):
     """Accept angles that cover less than 150 degrees."""
     output: Annotated[FilePath | None, Argument(alias="-o")] = None
     """File to write (NeXus); by default the result is only returned."""
+    report: FilePath | None = None
+    """Report to write: one HTML page with pictures."""
     overwrite: bool = False
     """Whether a file that exists may be replaced."""
 
