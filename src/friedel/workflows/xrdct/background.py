@@ -68,7 +68,6 @@ def _is_air(total: NDArray[np.float64], edge: int) -> bool:
     profile = np.nanmean(total, axis=0)
     level = float(np.nanmedian(np.r_[profile[:edge], profile[-edge:]]))
     signal = float(np.nanmax(profile)) - level
-    sides = [total[:, :edge], total[:, -edge:]]
-    means = np.array([np.nanmean(side[np.isfinite(side).any(axis=1)], axis=1) for side in sides], dtype=object)
-    excess = [float(np.max(np.asarray(mean, float) - level)) for mean in means]
-    return signal > 0 and max(excess) < STEADY_PART * signal
+    at_angle = [side[np.isfinite(side).any(axis=1)] for side in (total[:, :edge], total[:, -edge:])]
+    excess = max(float(np.nanmean(side, axis=1).max() - level) for side in at_angle)
+    return signal > 0 and excess < STEADY_PART * signal

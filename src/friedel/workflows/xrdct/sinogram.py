@@ -78,8 +78,10 @@ class GridSource:
     def _gather(self, numbers: NDArray[np.int64]) -> Any:
         """Read frames by number, neighbours in the file at once; a line that ran backwards is one run, too."""
         steps = np.diff(numbers)
-        # A run ends where the step is not that of one frame, or where the direction turns.
-        ends = (np.abs(steps) != 1) | np.append(False, steps[1:] != steps[:-1])[: len(steps)]
+        # A run ends where the step is not that of one frame, and where the direction turns.
+        far = np.abs(steps) != 1
+        turns = (steps[1:] == -steps[:-1]) & ~far[1:]
+        ends = far | np.append(False, turns)[: len(steps)]
         breaks = [0, *(np.flatnonzero(ends) + 1), len(numbers)]
         return _join([self._run(numbers[begin:end]) for begin, end in pairwise(breaks)])
 
