@@ -119,7 +119,8 @@ FAMILIES = (
     Family("Eiger2_{}", 75e-6, (512, 1028), (38, 12), _EIGER2),
     Family("Eiger2CdTe_{}", 75e-6, (512, 1028), (38, 12), _EIGER2, seam=(513, 515)),
     Family("Jungfrau{}", 75e-6, (514, 1030), (36, 8), {"1M": (2, 1), "4M": (4, 2)}),
-    Family("Lambda{}", 55e-6, (256, 256), (4, 4), _LAMBDA, dummy=0.0, delta_dummy=0.0),
+    # No dummy: a pixel without counts is a valid one (pyFAI takes 0 for invalid, which raises weak intensities).
+    Family("Lambda{}", 55e-6, (256, 256), (4, 4), _LAMBDA, dummy=None, delta_dummy=0.0),
     Family(
         "Maxipix{}", 55e-6, (256, 256), (4, 4), {"": (1, 1), "2x2": (2, 2), "5x1": (1, 5)}, dummy=None, delta_dummy=0.0
     ),

@@ -316,6 +316,14 @@ def test_the_detectors_own_marks_are_left_out() -> None:
     assert np.nanmin(RadialMap.build(geometry, npt=50, detector_mask=False)(frame).intensity) < 9.0
 
 
+def test_a_pixel_without_counts_is_valid() -> None:
+    detector = Detector.named("Lambda750k")
+    frame = np.zeros((1, *detector.shape), np.uint16)
+    frame[0, ::2] = 2
+    patterns = RadialMap.build(Geometry(detector, 0.1, 0.01, 0.01), npt=20, unit="2th_deg", solid_angle=False)(frame)
+    np.testing.assert_allclose(patterns.intensity, 1.0, atol=0.2)
+
+
 class TestStorage:
     """A map is sent to other processes and kept in files."""
 
