@@ -33,6 +33,10 @@ BELOW_ZERO = 2.0**40
 """As dummy -(this + 1/2) within this: marks every negative value of an integer type, and no other."""
 
 
+WIDENED = ("i8", "u8", "b1", "f2")
+"""Types of frames that are summed as float64."""
+
+
 @dataclass(frozen=True, eq=False)
 class FrameBlock:
     """Frames with what is known about each of them.
@@ -336,11 +340,16 @@ class RadialMap:
         shape = frames.frame_shape if isinstance(frames, EncodedFrames) else frames.shape[1:]
         if tuple(shape) != self.geometry.shape:
             self.geometry.for_shape((int(shape[0]), int(shape[1])) if len(shape) == 2 else (0, 0))
+        if frames.dtype.str[1:] in WIDENED:
+            if frames.dtype == np.uint64 and dummy is not None and dummy < 0:
+                dummy += 2.0**64
+            frames = _decoded_all(frames, threads).astype(np.float64)
         if self.negative == "mask" and frames.dtype.kind in "if":
             if frames.dtype.kind == "i" and (dummy is None or dummy + delta_dummy < 0):
                 dummy, delta_dummy = -(BELOW_ZERO + 0.5), BELOW_ZERO
             else:
-                frames = _without_negative(frames, threads)
+                values = _decoded_all(frames, threads)
+                frames = np.where(values < 0, np.nan, values)
         return self.scatter(
             frames,
             error_model=self.error_model,
@@ -421,13 +430,12 @@ def _decoded(frames: Frames, number: int) -> NDArray[Any]:
     return np.asarray(decode(alone)[0])
 
 
-def _without_negative(frames: Frames, threads: int) -> NDArray[Any]:
-    if isinstance(frames, EncodedFrames):
-        from friedel.kernels.decode import decode
+def _decoded_all(frames: Frames, threads: int) -> NDArray[Any]:
+    if not isinstance(frames, EncodedFrames):
+        return frames
+    from friedel.kernels.decode import decode
 
-        frames = decode(frames, threads=threads)
-    values: NDArray[Any] = frames
-    return np.where(values < 0, np.nan, values)
+    return decode(frames, threads=threads)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
