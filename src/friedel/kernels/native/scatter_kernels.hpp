@@ -380,8 +380,25 @@ inline Vector<Lanes> variance_of(Vector<Lanes> signal, const double *variance, i
 // Add c s to S and c^2 v to V of one bin.
 template <int Lanes, ErrorModel Model>
 inline void add(Vector<Lanes> *sums, double c, Vector<Lanes> signal, Vector<Lanes> variance) {
-    sums[0] += signal * c;
-    if constexpr (Model != ErrorModel::none) sums[1] += variance * (c * c);
+    if constexpr (Lanes == 1 && Model != ErrorModel::none) {  // one vector of both
+        using Pair = Vector<2>;
+        *reinterpret_cast<Pair *>(sums) += Pair{signal, variance} * Pair{c, c * c};
+    } else {
+        sums[0] += signal * c;
+        if constexpr (Model != ErrorModel::none) sums[1] += variance * (c * c);
+    }
+}
+
+// The same for a pixel that lies in one bin.
+template <int Lanes, ErrorModel Model>
+inline void add_whole(Vector<Lanes> *sums, Vector<Lanes> signal, Vector<Lanes> variance) {
+    if constexpr (Lanes == 1 && Model != ErrorModel::none) {
+        using Pair = Vector<2>;
+        *reinterpret_cast<Pair *>(sums) += Pair{signal, variance};
+    } else {
+        sums[0] += signal;
+        if constexpr (Model != ErrorModel::none) sums[1] += variance;
+    }
 }
 
 // Bins: consecutive bins of each pixel; 0 stands for one bin of weight 1, -1 for `n_bins`.
@@ -398,8 +415,7 @@ inline void scatter_tile(const double *__restrict signal, const double *__restri
             const V v = variance_of<Lanes, Model>(s, variance, pixel);
             V *bin = reinterpret_cast<V *>(sums) + static_cast<size_t>(first[place]) * n;
             if constexpr (Bins == 0) {
-                bin[0] += s;
-                if constexpr (n == 2) bin[1] += v;
+                add_whole<Lanes, Model>(bin, s, v);
             } else {
                 for (int k = 0; k < count; ++k) add<Lanes, Model>(bin + k * n, weights[place * count + k], s, v);
             }
@@ -407,7 +423,7 @@ inline void scatter_tile(const double *__restrict signal, const double *__restri
 }
 
 template <int Lanes, ErrorModel Model>
-inline void scatter_extras(const Plan &plan, int64_t tile, const double *signal, const double *variance, double *sums) {
+inline void scatter_extras(Plan plan, int64_t tile, const double *signal, const double *variance, double *sums) {
     using V = Vector<Lanes>;
     constexpr int n = Model == ErrorModel::none ? 1 : 2;
     for (int64_t e = plan.extra_pointers[tile]; e < plan.extra_pointers[tile + 1]; ++e) {
@@ -435,35 +451,32 @@ inline void scatter_tile(const Plan &plan, int64_t tile, const double *signal, c
         scatter_extras<Lanes, Model>(plan, tile, signal, variance, sums);
 }
 
-// Add c^2 (s - I w)^2 to V of one bin, but for invalid pixels, which are NaN. S stays 0.
-template <int Lanes>
-inline void add_spread(const Work &work, int64_t i, int64_t bin, double c, Vector<Lanes> signal) {
-    using V = Vector<Lanes>;
-    const double w = work.plan->normalization ? work.plan->normalization[i] : 1.0;
-    const V s = work.plan->dark ? signal - work.plan->dark[i] : signal;
-    const V difference = s - reinterpret_cast<const V *>(work.mean)[bin] * w;
-    reinterpret_cast<V *>(work.piece)[2 * bin + 1] += signal == signal ? difference * difference * (c * c) : V{};
-}
-
-// The second pass of the azimuthal model.
+// V = sum c^2 (s - I w)^2, the second pass of the azimuthal model. Invalid pixels are NaN. S stays 0.
 template <int Lanes, class Index>
 inline void scatter_spread(const Work &work, int64_t tile, const double *signal) {
-    const Plan &plan = *work.plan;
+    using V = Vector<Lanes>;
+    // Copies: the compiler must think that stores of vectors change whatever lies in memory.
+    const Plan plan = *work.plan;
     const Index *first = static_cast<const Index *>(plan.first) + tile * tile_pixels;
     const float *weights = plan.weights + plan.tile_weights[tile];
-    const auto *signals = reinterpret_cast<const Vector<Lanes> *>(signal);
+    const V *signals = reinterpret_cast<const V *>(signal), *means = reinterpret_cast<const V *>(work.mean);
+    V *sums = reinterpret_cast<V *>(work.piece);
     const int n = plan.tile_bins[tile];
+
+    const auto add = [=](int pixel, int64_t bin, double c) {
+        const int64_t i = tile * tile_pixels + pixel;
+        const double w = plan.normalization ? plan.normalization[i] : 1.0, dark = plan.dark ? plan.dark[i] : 0.0;
+        const V s = signals[pixel], difference = (s - dark) - means[bin] * w;
+        sums[2 * bin + 1] += s == s ? difference * difference * (c * c) : V{};
+    };
     for (int place = 0; place < tile_pixels; ++place) {
         const int pixel = place % tile_streams * tile_stride + place / tile_streams;
         if (first[place] == plan.n_bins) continue;
-        if (plan.unit) add_spread<Lanes>(work, tile * tile_pixels + pixel, first[place], 1.0, signals[pixel]);
-        for (int k = 0; !plan.unit && k < n; ++k)
-            add_spread<Lanes>(work, tile * tile_pixels + pixel, first[place] + k, weights[place * n + k], signals[pixel]);
+        if (plan.unit) add(pixel, first[place], 1.0);
+        for (int k = 0; !plan.unit && k < n; ++k) add(pixel, first[place] + k, weights[place * n + k]);
     }
-    for (int64_t e = plan.extra_pointers[tile]; e < plan.extra_pointers[tile + 1]; ++e) {
-        const int pixel = plan.extra_pixels[e];
-        add_spread<Lanes>(work, tile * tile_pixels + pixel, plan.extra_bins[e], plan.extra_weights[e], signals[pixel]);
-    }
+    for (int64_t e = plan.extra_pointers[tile]; e < plan.extra_pointers[tile + 1]; ++e)
+        add(plan.extra_pixels[e], plan.extra_bins[e], plan.extra_weights[e]);
 }
 
 // ---- the way through -----------------------------------------------------------------------------------

@@ -1,0 +1,209 @@
+"""How fast frames become sums over bins, and how far that is from reading them once.
+
+Frames are Poisson counts of an Eiger 4M (2162 × 2068, uint32) and a Pilatus 2M (1679 × 1475, int32); 1000 radial
+bins, solid angle correction, no mask. Times are the best of several, in ms for one frame, for a block of frames and
+for one frame alone. With FRIEDEL_PEERS naming a python that has pyFAI, h5py, hdf5plugin and fabio, the same frames go
+through these as well.
+
+    python benchmarks/scatter_kernels.py [--repeat 25]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from friedel import _native
+from friedel.device.threads import thread_count
+from friedel.instrument.detector import Detector
+from friedel.instrument.geometry import Geometry
+from friedel.kernels.decode import decode, encode_bitshuffle_lz4, encode_byte_offset
+from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.scatter import Scatter
+from friedel.techniques.integration.radial_map import RadialMap
+
+RESULTS = Path(__file__).parent / "results" / "scatter_kernels.json"
+DETECTORS = {"Eiger 4M": ((2162, 2068), 75e-6, "u4"), "Pilatus 2M": ((1679, 1475), 172e-6, "i4")}
+FRAMES = 16
+DIFFERENT = 8
+BINS = 1000
+
+PEER = """
+import json, sys, tempfile, time, warnings, logging
+warnings.filterwarnings("ignore"); logging.disable(logging.CRITICAL)
+import numpy as np, h5py, hdf5plugin, fabio
+from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+from pyFAI.detectors import Detector
+folder, shape, pixel, repeat = sys.argv[1], eval(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+frame = np.load(folder + "/frame.npy")
+integrator = AzimuthalIntegrator(dist=0.2, poni1=0.49 * shape[0] * pixel, poni2=0.51 * shape[1] * pixel,
+    detector=Detector(pixel, pixel, max_shape=shape), wavelength=1e-10)
+def best(function):
+    function(); times = []
+    for _ in range(repeat):
+        start = time.perf_counter(); function(); times.append(time.perf_counter() - start)
+    return 1e3 * min(times)
+out = {}
+for method in [("no", "csc", "cython"), ("full", "csc", "cython"), ("no", "csr", "cython"), ("full", "csr", "cython")]:
+    for model in (None, "poisson"):
+        def integrate(image):
+            return integrator.integrate1d(image, 1000, unit="q_nm^-1", method=method, error_model=model,
+                                          correctSolidAngle=True)
+        name = "/".join(method[:2]) + (" poisson" if model else " none")
+        out[name] = best(lambda: integrate(frame))
+        if method[1] == "csc" and model is None:
+            def from_hdf5():
+                with h5py.File(folder + "/frame.h5") as file: integrate(file["frames"][0])
+            out[name + " from bitshuffle-LZ4"] = best(from_hdf5)
+            if frame.dtype.kind == "i":
+                fabio.cbfimage.CbfImage(data=frame).write(folder + "/frame.cbf")
+                out[name + " from CBF"] = best(lambda: integrate(fabio.open(folder + "/frame.cbf").data))
+print(json.dumps(out))
+"""
+
+
+def best(function: Callable[[], Any], repeat: int) -> float:
+    """Return the least time of several calls, in ms."""
+    function()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return 1e3 * min(times)
+
+
+def poisson_frames(shape: tuple[int, int], dtype: str) -> np.ndarray:
+    """Rings on a background, mean counts from about 10 to 100."""
+    y, x = np.indices(shape)
+    r = np.hypot(y - 0.49 * shape[0], x - 0.51 * shape[1]) / shape[0]
+    mean = 10 + 60 * np.exp(-((r / 0.3) ** 2)) + 30 * (np.cos(120 * r) > 0.9)
+    rng = np.random.default_rng(0)
+    different = np.stack([rng.poisson(mean).astype(dtype) for _ in range(DIFFERENT)])
+    return np.concatenate([different] * (FRAMES // DIFFERENT))
+
+
+def encode(frames: np.ndarray, codec: str) -> EncodedFrames:
+    """Compress the different ones of the frames."""
+    function = encode_bitshuffle_lz4 if codec == "bslz4" else encode_byte_offset
+    buffers = tuple(function(frame) for frame in frames[:DIFFERENT]) * (FRAMES // DIFFERENT)
+    return EncodedFrames(codec, buffers, frames.shape[1:], frames.dtype, ("",) * FRAMES)
+
+
+def plans(shape: tuple[int, int], pixel: float) -> dict[str, Scatter]:
+    """Return the plan for each splitting."""
+    geometry = Geometry(
+        Detector.from_shape(shape, pixel, pixel),
+        0.2,
+        0.49 * shape[0] * pixel,
+        0.51 * shape[1] * pixel,
+        wavelength=1e-10,
+    )
+    return {
+        splitting: RadialMap.build(geometry, npt=BINS, unit="q_nm^-1", splitting=splitting).scatter
+        for splitting in ("none", "full")
+    }
+
+
+def measure(name: str, repeat: int) -> dict[str, Any]:
+    """Time every way for one detector; ms for a frame."""
+    shape, pixel, dtype = DETECTORS[name]
+    frames = poisson_frames(shape, dtype)
+    sources: dict[str, Any] = {"array": frames, "bslz4": encode(frames, "bslz4")}
+    if dtype == "i4":
+        sources["byte_offset"] = encode(frames, "byte_offset")
+    threads = thread_count()
+    figures: dict[str, Any] = {
+        "read the frames once": {"1 thread": best(lambda: np.bitwise_or.reduce(frames.ravel()), repeat) / FRAMES},
+        "compression ratio": frames[0].nbytes / len(sources["bslz4"].buffers[0]),
+    }
+    for codec in list(sources)[1:]:
+        figures[f"decode {codec}"] = {
+            f"{n} threads": best(lambda n=n, codec=codec: decode(sources[codec], threads=n), repeat) / FRAMES
+            for n in (1, threads)
+        }
+    for splitting, scatter in plans(shape, pixel).items():
+        figures[f"plan {splitting}"] = {"MB": scatter.nbytes / 1e6}
+        for model in ("none", "poisson", "azimuthal"):
+            for source, block in sources.items():
+                figures[f"{splitting} {model} from {source}"] = {
+                    f"{n} threads": best(
+                        lambda n=n, s=scatter, b=block, m=model: s(b, error_model=m, threads=n), repeat
+                    )
+                    / FRAMES
+                    for n in (1, threads)
+                }
+            figures[f"{splitting} {model} one frame alone"] = {
+                f"{n} threads": best(lambda n=n, s=scatter, m=model: s(frames[:1], error_model=m, threads=n), repeat)
+                for n in (1, threads)
+            }
+    figures["peers"] = measure_peers(frames[0], pixel, repeat)
+    return figures
+
+
+def measure_peers(frame: np.ndarray, pixel: float, repeat: int) -> dict[str, float] | None:
+    """Time pyFAI on one frame, in its own environment; None without one."""
+    python = os.environ.get("FRIEDEL_PEERS")
+    if not python:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/frame.npy", frame)
+        with h5py.File(f"{folder}/frame.h5", "w") as file:
+            file.create_dataset(
+                "frames",
+                data=frame[np.newaxis],
+                chunks=(1, *frame.shape),
+                compression=hdf5plugin.Bitshuffle(cname="lz4"),
+            )
+        arguments = [folder, repr(frame.shape), repr(pixel), str(repeat)]
+        done = subprocess.run([python, "-c", PEER, *arguments], capture_output=True, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=25)
+    repeat = parser.parse_args().repeat
+    record = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": processor(),
+        "threads": thread_count(),
+        "instruction set": _native.instruction_set(),
+        "unit": "ms for one frame, best of several",
+        "load average before": os.getloadavg()[0],
+        "figures": {name: measure(name, repeat) for name in DETECTORS},
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rounded(record), indent=1) + "\n")
+    print(RESULTS.read_text())
+
+
+if __name__ == "__main__":
+    main()
