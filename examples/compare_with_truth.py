@@ -12,15 +12,6 @@ import friedel
 ENOUGH = 0.95
 
 
-def phase_maps(result: xr.Dataset) -> xr.DataArray:
-    """Return the variable that holds a map for each phase."""
-    return next(
-        variable
-        for name, variable in result.data_vars.items()
-        if {"phase", "y", "x"} <= set(variable.dims) and not str(name).endswith("_errors")
-    )
-
-
 def correlations(maps: xr.DataArray, truth: xr.DataArray) -> dict[str, float]:
     """Return Pearson's correlation over all voxels, for each phase."""
     found = {}
@@ -32,7 +23,7 @@ def correlations(maps: xr.DataArray, truth: xr.DataArray) -> dict[str, float]:
 
 
 def main(result: str, truth: str) -> int:
-    found = correlations(phase_maps(friedel.open(result)), friedel.open(truth)["fraction"])
+    found = correlations(friedel.open(result)["phase_map"], friedel.open(truth)["fraction"])
     for name, value in found.items():
         print(f"{name:<12} correlation with the truth {value:.4f}")
     if min(found.values()) < ENOUGH:

@@ -55,7 +55,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_result_is_made_again_from_another_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    assert friedel(["rerun", str(folder / "result.h5"), "-o", "here.h5"]) == 0
+    assert (elsewhere / "here.h5").exists()
     assert friedel(["rerun", str(folder / "result.h5")]) == 0
     with open_dataset(folder / "result_rerun.h5") as again:
         assert again["size"].values.tolist() == [8.0]

@@ -84,6 +84,7 @@ def rerun(
     output: str | Path | None = None,
     *,
     report: str | Path | None = None,
+    overwrite: bool = False,
     force: bool = False,
     **placement: Any,
 ) -> Any:
@@ -97,6 +98,8 @@ def rerun(
         The file to write, by default ``<stem>_rerun.h5`` beside `result`.
     report : path-like, optional
         Where to write a report.
+    overwrite : bool, default False
+        Whether `output` may be replaced.
     force : bool, default False
         Go on although an input file or the task's version has changed.
     **placement
@@ -111,7 +114,7 @@ def rerun(
     DataError
         If an input file is missing or no longer has the recorded hash, and `force` is not given.
     """
-    repetition = repeat(result, output, report)
+    repetition = repeat(result, output, report, overwrite)
     if not force:
         check_unchanged(repetition)
     made, _ = execute(repetition.task, repetition.parameters, _placement(**placement))

@@ -46,7 +46,9 @@ def read_record(path: str | Path) -> Provenance:
     return records[-1]
 
 
-def repeat(result: str | Path, output: str | Path | None = None, report: str | Path | None = None) -> Repetition:
+def repeat(
+    result: str | Path, output: str | Path | None = None, report: str | Path | None = None, overwrite: bool = False
+) -> Repetition:
     """Prepare to make `result` again, into `output` (by default ``<stem>_rerun.h5`` beside it)."""
     path = Path(result)
     record = read_record(path)
@@ -54,9 +56,12 @@ def repeat(result: str | Path, output: str | Path | None = None, report: str | P
     values = dict(record.parameters)
     fields = task.parameters.model_fields
     if "output" in fields:
-        values["output"] = str(output or path.with_name(f"{path.stem}_rerun{path.suffix}"))
+        # The recorded paths count from the recorded folder, the new ones from this one.
+        values["output"] = str(Path(output or path.with_name(f"{path.stem}_rerun{path.suffix}")).absolute())
+    if "overwrite" in fields:
+        values["overwrite"] = overwrite
     if "report" in fields:
-        values["report"] = None if report is None else str(report)
+        values["report"] = None if report is None else str(Path(report).absolute())
     elif report is not None:
         raise ParameterError(f"The task {task.name!r} makes no report.", "Leave the report out.")
     parameters = task.parameters.parse(values).located(record.folder)

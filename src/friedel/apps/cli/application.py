@@ -223,6 +223,7 @@ def rerun(
     *,
     output: Annotated[str | None, Parameter(alias="-o")] = None,
     report: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     **where: Any,
 ) -> None:
@@ -236,12 +237,14 @@ def rerun(
         The file to write (default: <stem>_rerun.h5 beside the result).
     report
         Where to write a report.
+    overwrite
+        Replace the output if it exists.
     force
         Go on although an input file or the task's version has changed.
     """
     from friedel.apps.rerun import check_unchanged, repeat
 
-    repetition = repeat(result, output, report)
+    repetition = repeat(result, output, report, overwrite)
     if not force:
         check_unchanged(repetition)
     _execute(repetition.task, repetition.parameters, **where)

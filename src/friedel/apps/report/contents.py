@@ -296,7 +296,7 @@ def _residual_sections(result: xr.Dataset) -> Iterator[Section]:
         fitted = result.data_vars.get("fitted_pattern")
     measured = measured if measured is not None else result.data_vars.get("mean_pattern")
     if fitted is not None and measured is not None:
-        text = "Mean pattern of the sample's voxels, the sum of the fitted phases, and the difference."
+        text = "Mean pattern of the scan, the fit of the phases on a smooth background, and the difference."
         draw = partial(draw_pattern, intensity=measured, reflections=reflections(result), fitted=fitted)
         yield Section("residual_pattern", "Residual pattern", text, draw)
     elif (left := result.data_vars.get("residual_pattern")) is not None:
