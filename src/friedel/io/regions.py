@@ -129,11 +129,10 @@ class RegionFile:
             raise output_error(text, error) from None
         try:
             return _begin(text, regions, fingerprint, journal)
-        except OSError as error:
-            journal.close()
-            raise output_error(text, error) from None
-        except BaseException:
-            journal.close()
+        except BaseException as error:
+            _abandon(text, journal)
+            if isinstance(error, OSError):
+                raise output_error(text, error) from None
             raise
 
     # ---- blocks
@@ -276,11 +275,14 @@ class RegionFile:
         self._journal = None
 
     def close(self) -> None:
-        """Make durable what is complete, and let another process go on with the work."""
+        """Make durable what is complete, and let another process go on with the work.
+
+        Where no block is complete, nothing is left behind.
+        """
         if self._journal is not None:
             self.flush()
             self._close_files()
-            self._journal.close()
+            _abandon(self.path, self._journal)
             self._journal = None
 
     def _close_files(self) -> None:
@@ -463,6 +465,15 @@ def _sync_folder(path: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _abandon(path: str, journal: Journal) -> None:
+    """Give up the work on a file, for now if blocks are complete, for good if none is."""
+    if journal.completed:
+        journal.close()
+        return
+    Path(path + PARTIAL).unlink(missing_ok=True)
+    journal.remove()
 
 
 def map_rows(path: str | Path, name: str) -> NDArray[Any]:

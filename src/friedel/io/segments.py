@@ -425,7 +425,6 @@ def _read_chunk_table(dataset: h5py.Dataset) -> tuple[NDArray[np.int64], NDArray
 
 def _virtual_segments(dataset: h5py.Dataset) -> list[Segment] | None:
     """Return the segments of the sources, in order, or None if the mapping is not frame by frame."""
-    import h5py
 
     if len(dataset.shape) != 3:
         _check_sources(dataset)
@@ -441,7 +440,7 @@ def _virtual_segments(dataset: h5py.Dataset) -> list[Segment] | None:
         path = dataset.file.filename if inside else str(folder / mapping.file_name)
         if not inside and not Path(path).exists():
             raise _missing_source(dataset, path)
-        with _lent(dataset.file if inside else h5py.File(path, "r", locking=False), keep=inside) as file:
+        with _lent(dataset.file if inside else handles.open_hdf5(path), keep=inside) as file:
             source = _source_dataset(file, mapping.dset_name, dataset)
             wanted = _whole_frames(mapping.src_space, source.shape)
             same_type = source.dtype.newbyteorder("=") == dataset.dtype.newbyteorder("=")

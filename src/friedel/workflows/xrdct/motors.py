@@ -67,6 +67,7 @@ class ScanMotors:
         translation: str | None = None,
         layer: str | None = None,
         monitor: str | None = None,
+        mismatched: Mapping[str, int] | None = None,
     ) -> ScanMotors:
         """Find the motors among the axes of a scan; a name that is given is taken.
 
@@ -76,6 +77,8 @@ class ScanMotors:
             Name to values, unit and path.
         rotation, translation, layer, monitor : str, optional
             Names of axes. "none" leaves out the layer or the monitor.
+        mismatched : mapping, optional
+            Motors with another number of values than there are frames, and how many they have; named in messages.
 
         Raises
         ------
@@ -83,11 +86,12 @@ class ScanMotors:
             If a name is not there, or the rotation or the translation cannot be told.
         """
         found: dict[str, str] = {}
-        found["rotation"] = _choose(axes, "rotation", rotation, ROTATION_NAMES, found)
-        found["translation"] = _choose(axes, "translation", translation, TRANSLATION_NAMES, found)
+        listing = _listing(axes, mismatched or {})
+        found["rotation"] = _choose(axes, "rotation", rotation, ROTATION_NAMES, found, listing)
+        found["translation"] = _choose(axes, "translation", translation, TRANSLATION_NAMES, found, listing)
         optional = {"layer": (layer, LAYER_NAMES), "monitor": (monitor, MONITOR_NAMES)}
         for role, (wanted, names) in optional.items():
-            name = None if wanted == "none" else _find(axes, role, wanted, names, found)
+            name = None if wanted == "none" else _find(axes, role, wanted, names, found, listing)
             if name is not None:
                 found[role] = name
         moving = axes[found["translation"]]
@@ -129,13 +133,18 @@ def _moves(axis: AxisLike) -> bool:
 
 
 def _find(
-    axes: Mapping[str, AxisLike], role: str, wanted: str | None, names: Sequence[str], taken: Mapping[str, str]
+    axes: Mapping[str, AxisLike],
+    role: str,
+    wanted: str | None,
+    names: Sequence[str],
+    taken: Mapping[str, str],
+    listing: str,
 ) -> str | None:
     if wanted is not None:
         for name, axis in axes.items():
             if wanted in (name, axis.path):
                 return name
-        raise DataError(f"There is no {role} called {wanted!r}.", _listing(axes))
+        raise DataError(f"There is no {role} called {wanted!r} with one value per frame.", listing)
     free = {name.lower(): name for name, axis in axes.items() if name not in taken.values() and _moves(axis)}
     for candidate in names:
         for lower, name in free.items():
@@ -147,15 +156,24 @@ def _find(
 
 
 def _choose(
-    axes: Mapping[str, AxisLike], role: str, wanted: str | None, names: Sequence[str], taken: Mapping[str, str]
+    axes: Mapping[str, AxisLike],
+    role: str,
+    wanted: str | None,
+    names: Sequence[str],
+    taken: Mapping[str, str],
+    listing: str,
 ) -> str:
-    name = _find(axes, role, wanted, names, taken)
+    name = _find(axes, role, wanted, names, taken, listing)
     if name is None:
-        raise DataError(
-            f"The {role} of the scan cannot be told from the names.", f"Name it with --{role}. {_listing(axes)}"
-        )
+        raise DataError(f"The {role} of the scan cannot be told from the names.", f"Name it with --{role}. {listing}")
     return name
 
 
-def _listing(axes: Mapping[str, AxisLike]) -> str:
-    return "Values with one entry per frame: " + (", ".join(axes) or "none") + "."
+def _listing(axes: Mapping[str, AxisLike], mismatched: Mapping[str, int]) -> str:
+    text = "Values with one entry per frame: " + (", ".join(axes) or "none") + "."
+    if not mismatched:
+        return text
+    frames = len(next(iter(axes.values())).values) if axes else 0
+    others = ", ".join(f"{name} ({count} values)" for name, count in mismatched.items())
+    count = f", there are {frames} frames" if frames else ""
+    return f"{text} Of another length: {others}{count}; the scan may have stopped early."

@@ -73,7 +73,12 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     _check_parameters(parameters)
     source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
     motors = ScanMotors.identify(
-        source.axes, parameters.rotation, parameters.translation, parameters.layer, parameters.monitor
+        source.axes,
+        parameters.rotation,
+        parameters.translation,
+        parameters.layer,
+        parameters.monitor,
+        source.mismatched,
     )
     layout = ScanLayout.find(motors.rotation, motors.translation, motors.layer)
     context.progress.message(f"Scan: {layout.describe()}.")
