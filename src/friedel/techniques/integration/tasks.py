@@ -71,6 +71,8 @@ class Integration(Parameters):
     """Frames in a block; by default as many as fill 64 MiB. Results do not depend on it."""
     output: Annotated[FilePath | None, Argument(alias="-o")] = None
     """File to write: HDF5 (NeXus), or text if it ends in .xy, .dat or .chi (numbered if there are several frames)."""
+    report: FilePath | None = None
+    """Report to write: one HTML page with pictures."""
     overwrite: bool = False
     """Whether a file that exists may be replaced."""
 
