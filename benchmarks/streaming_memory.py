@@ -1,0 +1,105 @@
+"""Memory and speed of frames to patterns from 10^2 to 10^5 frames: the memory must not grow with their number.
+
+A file of 100 bitshuffle-LZ4 frames of a Pilatus 100k is given again and again; each number of frames is integrated by
+``friedel integrate1d`` in a process of its own, which says at its end how much memory it held at most.
+
+    python benchmarks/streaming_memory.py [--most 100000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from friedel.device.threads import thread_count
+from friedel.instrument import Detector, Geometry
+from friedel.io import FrameWriter
+
+RESULTS = Path(__file__).parent / "results" / "streaming_memory.json"
+FRAMES_IN_FILE = 100
+# The peak that the parent could ask the system for would include the parent's own memory before the start.
+WORK = """
+import sys
+from pathlib import Path
+from friedel.apps.cli.main import run
+code = run(sys.argv[1:])
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
+sys.exit(code)
+"""
+BINS = 500
+
+
+def prepare(folder: Path) -> None:
+    """Write the frames and the geometry."""
+    detector = Detector.named("Pilatus100k")
+    Geometry(detector, 0.2, 0.017, 0.04, wavelength=5e-11).save(folder / "setup.poni")
+    frames = np.random.default_rng(0).poisson(3.0, (FRAMES_IN_FILE, *detector.known_shape())).astype("i4")
+    with FrameWriter(folder / "scan.h5", frames.shape[1:], frames.dtype) as writer:
+        writer.append(frames)
+
+
+def measure(folder: Path, n_frames: int) -> dict[str, float]:
+    """Integrate `n_frames` frames in a process of its own."""
+    config = {
+        "frames": [str(folder / "scan.h5")] * (n_frames // FRAMES_IN_FILE),
+        "geometry": str(folder / "setup.poni"),
+        "npt": BINS,
+        "error_model": "poisson",
+        "output": str(folder / "patterns.h5"),
+        "overwrite": True,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    command = [sys.executable, "-c", WORK, "integrate1d", "--config", str(folder / "config.json"), "--quiet"]
+    start = time.perf_counter()
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    with h5py.File(folder / "patterns.h5") as file:
+        patterns = file["entry/intensity/intensity"]
+        if patterns.shape != (n_frames, BINS):
+            raise SystemExit(f"{n_frames} frames gave {patterns.shape} patterns")
+        # Every repetition of the file must give the same patterns: none lost, none twice, order kept.
+        first = patterns[:FRAMES_IN_FILE]
+        for start_frame in range(0, n_frames, 100 * FRAMES_IN_FILE):
+            some = patterns[start_frame : start_frame + 100 * FRAMES_IN_FILE].reshape(-1, FRAMES_IN_FILE, BINS)
+            if not np.array_equal(some, np.broadcast_to(first, some.shape), equal_nan=True):
+                raise SystemExit(f"patterns from {start_frame} on are not those of their frames")
+    return {
+        "frames": n_frames,
+        "seconds": round(seconds, 2),
+        "frames_per_second": round(n_frames / seconds, 1),
+        "peak_memory_MB": round(int(process.stdout.split()[-1]) * 1024 / 1e6, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--most", type=int, default=100_000)
+    numbers = [10**power for power in range(2, 8) if 10**power <= parser.parse_args().most]
+    with tempfile.TemporaryDirectory() as name:
+        prepare(Path(name))
+        runs = [measure(Path(name), n_frames) for n_frames in numbers]
+    for run in runs:
+        print("{frames:>8} frames: {peak_memory_MB:7.1f} MB at most, {frames_per_second:8.1f} frames/s".format(**run))
+    result = {
+        "benchmark": "streaming_memory",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"processor": platform.machine(), "threads": thread_count(), "python": platform.python_version()},
+        "frame": "Pilatus 100k, 195 x 487 int32, bitshuffle-LZ4",
+        "runs": runs,
+        "growth": round(runs[-1]["peak_memory_MB"] / runs[0]["peak_memory_MB"], 3),
+    }
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
