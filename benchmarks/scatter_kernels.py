@@ -3,7 +3,8 @@
 Frames are Poisson counts of an Eiger 4M (2162 × 2068, uint32) and a Pilatus 2M (1679 × 1475, int32); 1000 radial
 bins, solid angle correction, no mask. Times are the best of several, in ms for one frame, for a block of frames and
 for one frame alone. With FRIEDEL_PEERS naming a python that has pyFAI, h5py, hdf5plugin and fabio, the same frames go
-through these as well.
+through these as well. The record holds the load average before the run: above about 0.5 other work took part of the
+processor, and the figures of several threads, of friedel and of its peers, are too high.
 
     python benchmarks/scatter_kernels.py [--repeat 25]
 """
