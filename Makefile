@@ -1,5 +1,6 @@
 # make demo   simulate a scan, reduce it, reconstruct it, map its phases and draw the report
 # make test   every test that needs no GPU
+# make peers  the packages that results are compared with, for tests that are skipped without them
 # make lint   format, types, layers;   make docs   the documentation;   make clean   forget all of it
 #
 # Everything happens in .venv, with the versions of constraints.txt. Debian, Python 3.11, a C++ compiler and
@@ -12,7 +13,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip --disable-pip-version-check --q
 NATIVE := CMakeLists.txt $(wildcard src/friedel/kernels/native/*)
 WORKERS ?= 2
 
-.PHONY: environment demo test lint format docs clean
+.PHONY: environment demo test peers lint format docs clean
 
 environment: $(VENV)/.project
 
@@ -35,6 +36,10 @@ demo: $(VENV)/.project
 
 test: $(VENV)/.development
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not gpu" $(PYTEST_ARGUMENTS)
+
+# The packages that results are compared with, in an environment of their own.
+peers: $(VENV)/.pip
+	$(BIN)/python benchmarks/peers.py
 
 lint: $(VENV)/.development
 	$(BIN)/ruff format --check .

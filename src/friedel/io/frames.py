@@ -371,6 +371,7 @@ def open_frames(
     dataset: str | None = None,
     frames: slice | str | None = None,
     roi: Region | str | None = None,
+    checksum: bool = False,
 ) -> FrameSource:
     """Open a stack of frames without reading them.
 
@@ -385,6 +386,8 @@ def open_frames(
         Range of frames, "start:stop:step", counted over all files.
     roi : tuple of two slices or str, optional
         Rows and columns to keep, "y0:y1,x0:x1".
+    checksum : bool
+        Whether CBF images are compared with the checksum in their header; it costs more than decoding them.
 
     Returns
     -------
@@ -417,7 +420,7 @@ def open_frames(
         if kind == "hdf5":
             _open_hdf5(path, inside or dataset, opened)
             continue
-        segment, found = _open_image(path, kind)
+        segment, found = _open_image(path, kind, checksum)
         first_cbf = first_cbf or (segment if isinstance(segment, CbfFrame) else None)
         opened.add([segment], found)
     return opened.source().select(frames, roi)
@@ -464,7 +467,7 @@ class _Opened:
         )
 
 
-def _open_image(path: str, kind: Kind) -> tuple[Segment, FoundAxes]:
+def _open_image(path: str, kind: Kind, checksum: bool) -> tuple[Segment, FoundAxes]:
     if kind == "empty":
         raise FileError(path, "the file is empty.", "Copy it again, or leave it out.")
     if kind == "poni":
@@ -473,7 +476,7 @@ def _open_image(path: str, kind: Kind) -> tuple[Segment, FoundAxes]:
         header = cbf.read_header(path)
         if is_byte_offset(header):
             motors = {key: value.split()[0] for key, value in header.contents.items() if key in CBF_MOTORS}
-            return CbfFrame(path, header.shape, header.dtype), _constants(motors, "header")
+            return CbfFrame(path, header.shape, header.dtype, checksum), _constants(motors, "header")
     segment = fabio_segment(path)
     return segment, _edf_motors(segment)
 

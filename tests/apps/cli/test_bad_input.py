@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import shutil
@@ -51,6 +53,7 @@ def write_cbf(path: Path, image: np.ndarray) -> None:
         'Content-Type: application/octet-stream;\r\n     conversions="x-CBF_BYTE_OFFSET"\r\n'
         "Content-Transfer-Encoding: BINARY\r\n"
         f"X-Binary-Size: {len(payload)}\r\nX-Binary-ID: 1\r\n"
+        f"Content-MD5: {base64.b64encode(hashlib.md5(payload).digest()).decode()}\r\n"
         'X-Binary-Element-Type: "signed 32-bit integer"\r\nX-Binary-Element-Byte-Order: LITTLE_ENDIAN\r\n'
         f"X-Binary-Number-of-Elements: {image.size}\r\nX-Binary-Size-Fastest-Dimension: {image.shape[1]}\r\n"
         f"X-Binary-Size-Second-Dimension: {image.shape[0]}\r\n\r\n"
@@ -97,6 +100,18 @@ class TestFiles:
     def test_truncated_cbf(self, folder: Path, capsys: pytest.CaptureFixture[str], part: float) -> None:
         os.truncate("image.cbf", int(Path("image.cbf").stat().st_size * part))
         assert "image.cbf" in refused(capsys, "integrate1d", "image.cbf", *INTEGRATE)
+
+    def test_a_changed_cbf_is_found_by_its_checksum_if_asked(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        good = Path("image.cbf").read_bytes()
+        payload = good.index(b"\x0c\x1a\x04\xd5") + 4
+        Path("image.cbf").write_bytes(good[: payload + 1000] + b"\x05\xfb" + good[payload + 1002 :])
+        assert run(["integrate1d", "image.cbf", *INTEGRATE, "--quiet"]) == 0
+        Path("out.h5").unlink()
+        said = refused(capsys, "integrate1d", "image.cbf", *INTEGRATE, "--checksum")
+        assert "image.cbf" in said
+        assert "checksum" in said
 
     def test_missing_data_file(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         [data] = folder.glob("scan_data*.h5")

@@ -79,7 +79,7 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
 
 
 def _integrate(parameters: Integration, context: Context, npt_azimuth: int | None) -> xr.Dataset:
-    source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
+    source = open_scan(parameters)
     factors = None
     if parameters.monitor is not None:
         factors = checked_factors(
@@ -113,6 +113,16 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
         sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))
     written: xr.Dataset = open_dataset(parameters.output)
     return written
+
+
+def open_scan(parameters: Integration) -> FrameSource:
+    """Open the frames that the parameters of a task name."""
+    return open_frames(
+        parameters.frames,
+        dataset=parameters.dataset,
+        frames=parameters.frame_range,
+        checksum=parameters.checksum,
+    )
 
 
 def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | None, context: Context) -> RadialMap:

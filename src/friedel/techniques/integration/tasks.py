@@ -63,6 +63,8 @@ class Integration(Parameters):
     """Value of bins without valid pixels; by default not a number."""
     dataset: str | None = None
     """Path of the frames inside HDF5 files."""
+    checksum: bool = False
+    """Whether CBF images are compared with the checksum in their header."""
     frame_range: str | None = None
     """Frames to integrate, start:stop:step."""
     roi: str | None = None

@@ -18,9 +18,9 @@ from friedel.core.context import Context
 from friedel.core.errors import DataError, OutputError, ParameterError
 from friedel.core.provenance import Provenance
 from friedel.instrument.scan_layout import ScanLayout
-from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, open_frames, write_dataset
+from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
 from friedel.io.regions import map_rows
-from friedel.techniques.integration.integrate import build_map, describe_inputs
+from friedel.techniques.integration.integrate import build_map, describe_inputs, open_scan
 from friedel.techniques.integration.integrator import frames_per_block
 from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.integration.tasks import Integration
@@ -71,7 +71,7 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     """
     started = time.monotonic()
     _check_parameters(parameters)
-    source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
+    source = open_scan(parameters)
     motors = ScanMotors.identify(
         source.axes,
         parameters.rotation,
