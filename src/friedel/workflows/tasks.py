@@ -112,7 +112,7 @@ class XRDCT(Integration):
     """Phases to fit to every voxel's pattern: names of built-in ones or CIF files."""
     peak_width: PositiveFloat | None = None
     """Full width at half maximum of the phases' peaks, degrees 2theta; by default as fits the mean pattern best."""
-    background_degree: Annotated[int, Field(ge=0, le=30)] = 12
+    background_degree: Annotated[int, Field(ge=0, le=30)] = 20
     """Degree of the polynomial that is fitted below the phases in every voxel."""
     regions: tuple[str, ...] = ()
     """Regions to sum, name=low:high in the radial unit."""

@@ -39,12 +39,12 @@ class Section:
 def sections(result: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
     """Yield what can be drawn of `result`."""
     yield from _phase_sections(result)
+    yield from _volume_sections(result)
     yield from _pattern_sections(result)
     yield from _sinogram_sections(result, notes)
     yield from _map_sections(result)
     yield from _residual_sections(result)
     yield from _integration_sections(result)
-    yield from _volume_sections(result)
 
 
 def _phase_sections(result: xr.Dataset) -> Iterator[Section]:

@@ -12,7 +12,7 @@ from friedel.core.errors import ParameterError
 from friedel.techniques.powder import fit_phases
 from friedel.techniques.powder.peaks import PeakWindow, sum_weights
 
-LEAST_PEAK_PART = 0.02
+LEAST_PEAK_PART = 0.1
 """Part of a peak's largest area in the volume below which a voxel's position and width are left out."""
 
 
