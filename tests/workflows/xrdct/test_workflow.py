@@ -20,6 +20,7 @@ import xarray as xr
 import friedel
 from friedel.core.context import Context
 from friedel.core.errors import DataError, FriedelError, GeometryError, OutputError, ParameterError
+from friedel.core.provenance import Provenance
 from friedel.run import InlineRunner, ThreadRunner, make_runner
 from friedel.workflows.tasks import XRDCT, SimulateXRDCT, simulate_xrdct, xrdct
 
@@ -249,3 +250,10 @@ def test_a_detector_of_another_shape(scan: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.poni").write_text(poni)
     with pytest.raises(GeometryError, match=r"195.*487|1043.*981"):
         run(scan, tmp_path / "maps.h5", geometry=str(tmp_path / "wrong.poni"))
+
+
+def test_the_record_names_the_master_file_and_the_data_files(scan: Path, tmp_path: Path) -> None:
+    """The frames lie in the data files, the motors in the master file: a change of either is another scan."""
+    result = run(scan, tmp_path / "maps.h5")
+    names = {Path(item.path).name for item in Provenance.from_json(result.attrs["provenance"]).inputs}
+    assert names == {"setup.poni", "scan.h5", "scan_data_000001.h5"}

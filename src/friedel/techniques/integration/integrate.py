@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -216,8 +216,15 @@ def describe_inputs(parameters: Integration, context: Context, source: FrameSour
         files = tuple(files[int(number)] for number in np.linspace(0, len(files) - 1, DESCRIBED_FILES))
     given = (parameters.geometry, parameters.mask, parameters.dark, parameters.flat)
     images = [path.partition("::")[0] for path in given if path]
-    record = context.provenance.with_inputs([*images, *files])
+    record = context.provenance.with_inputs([*images, *_masters(parameters, files), *files])
     return record.with_notes(frames=source.n_frames, frame_files=len(source.files), frame_files_hashed=len(files))
+
+
+def _masters(parameters: Integration, files: Sequence[str]) -> list[str]:
+    """Return the files that were named but hold no frames: a master file holds links to them, and the motors."""
+    holding = {Path(path).resolve() for path in files}
+    named = dict.fromkeys(text.partition("::")[0] for text in parameters.frames[:DESCRIBED_FILES])
+    return [path for path in named if Path(path).is_file() and Path(path).resolve() not in holding]
 
 
 def _axes(source: FrameSource) -> dict[str, Any]:
