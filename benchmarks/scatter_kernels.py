@@ -48,7 +48,7 @@ warnings.filterwarnings("ignore"); logging.disable(logging.CRITICAL)
 import numpy as np, h5py, hdf5plugin, fabio
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from pyFAI.detectors import Detector
-folder, shape, pixel, repeat = sys.argv[1], eval(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+folder, shape, pixel, repeat = sys.argv[1], tuple(json.loads(sys.argv[2])), float(sys.argv[3]), int(sys.argv[4])
 frame = np.load(folder + "/frame.npy")
 integrator = AzimuthalIntegrator(dist=0.2, poni1=0.49 * shape[0] * pixel, poni2=0.51 * shape[1] * pixel,
     detector=Detector(pixel, pixel, max_shape=shape), wavelength=1e-10)
@@ -169,7 +169,7 @@ def measure_peers(frame: np.ndarray, pixel: float, repeat: int) -> dict[str, flo
                 chunks=(1, *frame.shape),
                 compression=hdf5plugin.Bitshuffle(cname="lz4"),
             )
-        arguments = [folder, repr(frame.shape), repr(pixel), str(repeat)]
+        arguments = [folder, json.dumps(frame.shape), repr(pixel), str(repeat)]
         done = subprocess.run([python, "-c", PEER, *arguments], capture_output=True, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
