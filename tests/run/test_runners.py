@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Cancellation, Context, Runner, SilentProgress
-from friedel.core.errors import CancelledError, DataError, ParameterError
+from friedel.core.errors import CancelledError, DataError, ParameterError, WorkerError
 from friedel.run import InlineRunner, ThreadRunner, make_runner
 
 
@@ -206,6 +207,17 @@ class DieOnce:
         return items**2
 
 
+@dataclass(frozen=True)
+class Sleep:
+    """Takes its time."""
+
+    seconds: float
+
+    def __call__(self, items: np.ndarray) -> np.ndarray:
+        time.sleep(self.seconds)
+        return items
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Runner]:
     pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -239,7 +251,28 @@ class TestCluster:
         np.testing.assert_array_equal(sink.result(), np.arange(40.0) ** 2)
         assert (tmp_path / "died").exists()
 
+    def test_cancellation_is_heard_while_nothing_arrives(self, cluster: Runner, tmp_path: Path) -> None:
+        cancellation = Cancellation()
+        timer = threading.Timer(0.5, cancellation.cancel)
+        timer.start()
+        with pytest.raises(CancelledError):
+            context = Context(cluster, cancellation=cancellation)
+            cluster.stream(Numbers(), Sleep(20.0), ListSink(), cut_blocks(2, 1), context, "sleeping")
+        timer.join()
+
+    def test_a_scheduler_without_workers_is_no_reason_to_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from distributed import LocalCluster
+
+        monkeypatch.setattr("friedel.run.cluster.WORKERLESS_SECONDS", 0.2)
+        with (
+            LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", protocol="tcp") as empty,
+            make_runner(scheduler=empty.scheduler_address) as runner,
+            pytest.raises(WorkerError, match="no worker"),
+        ):
+            runner.stream(Numbers(), Square(), ListSink(), cut_blocks(2, 1), Context(runner), "squares")
+
     def test_no_scheduler_there(self) -> None:
+        pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
         with (
             pytest.raises(ParameterError, match="No Dask scheduler answers"),
             make_runner(scheduler="tcp://127.0.0.1:1"),

@@ -8,9 +8,11 @@ default, bounds how often).
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from friedel.core.blocks import Block, BlockPlan, BlockSink, BlockSource
@@ -23,6 +25,11 @@ from .progress import stage_of
 
 BLOCKS_PER_THREAD = 3
 """Blocks in flight for each worker thread: one running, two waiting, so that no worker idles."""
+
+POLL_SECONDS = 0.01
+
+WORKERLESS_SECONDS = 60.0
+"""How long a cluster may be without workers: batch systems take their time to start them."""
 
 Job = tuple[BlockSource[Any], BlockPlan[Any, Any], BlockSink[Any]]
 
@@ -88,7 +95,7 @@ class ClusterRunner:
             try:
                 submit_more()
                 while blocks_of:
-                    context.cancellation.check()
+                    self._wait(results, context)
                     future = next(results)
                     block = blocks_of.pop(future)
                     result = _result_of(future, block)
@@ -99,6 +106,19 @@ class ClusterRunner:
                     submit_more()
             finally:
                 self.client.cancel(list(blocks_of))
+
+    def _wait(self, results: Any, context: Context) -> None:
+        """Wait until a result is there; look out for a wish to stop, and for workers that never come."""
+        since = time.monotonic()
+        while not results.has_ready():
+            context.cancellation.check()
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - since > WORKERLESS_SECONDS and not self.client.nthreads():
+                raise WorkerError(
+                    f"The cluster has had no worker for {WORKERLESS_SECONDS:.0f} s.",
+                    "Start workers, then run the same command again: what is complete is kept.",
+                )
+        context.cancellation.check()
 
 
 def _result_of(future: Any, block: Block) -> Any:
@@ -126,6 +146,7 @@ def open_cluster_runner(cluster: str | None, scheduler: str | None) -> Iterator[
     ParameterError
         If the cluster cannot be understood or the scheduler does not answer.
     """
+    start = None if cluster is None else parse_cluster(cluster)
     try:
         from distributed import Client
     except ImportError:
@@ -134,9 +155,7 @@ def open_cluster_runner(cluster: str | None, scheduler: str | None) -> Iterator[
             "Install friedel with the extra: pip install 'friedel[cluster]'.",
         ) from None
     with ExitStack() as stack:
-        address: Any = scheduler
-        if cluster is not None:
-            address = stack.enter_context(start_cluster(cluster))
+        address: Any = scheduler if start is None else stack.enter_context(start())
         try:
             client = stack.enter_context(Client(address, timeout="8s", set_as_default=False))
         except (OSError, ValueError) as error:
@@ -158,8 +177,8 @@ def _check_versions(client: Any) -> None:
         )
 
 
-def start_cluster(specification: str) -> AbstractContextManager[Any]:
-    """Start the cluster that `specification` names, "KIND:SIZE".
+def parse_cluster(specification: str) -> Callable[[], AbstractContextManager[Any]]:
+    """Return what starts the cluster that `specification` names, "KIND:SIZE".
 
     Raises
     ------
@@ -172,7 +191,7 @@ def start_cluster(specification: str) -> AbstractContextManager[Any]:
             f"The cluster {specification!r} cannot be understood.",
             f"Give KIND:WORKERS, like local:4. Kinds: {', '.join(CLUSTERS)}.",
         )
-    return CLUSTERS[kind](int(size))
+    return partial(CLUSTERS[kind], int(size))
 
 
 @contextmanager
@@ -182,7 +201,11 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     with (
         tempfile.TemporaryDirectory(prefix="friedel-cluster-") as folder,
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, local_directory=folder
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            local_directory=folder,
         ) as cluster,
     ):
         yield cluster
