@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from friedel.core.errors import DataError, ParameterError
 from friedel.techniques.tomography import minus_log, normalize_monitor, remove_outliers, remove_rings, subtract_air
@@ -28,6 +30,32 @@ def test_isolated_samples_are_replaced_and_the_rest_is_untouched() -> None:
 def test_clean_sinograms_stay_as_they_are(rows: np.ndarray) -> None:
     changed = remove_outliers(rows) != rows
     assert changed.mean() < 2e-3
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10_000), rate=st.floats(0.001, 3.0))
+def test_sparse_counts_are_not_lost(seed: int, rate: float) -> None:
+    """Most samples equal their neighbours, and yet a single count is no outlier."""
+    counts = np.random.default_rng(seed).poisson(rate, (60, 60)).astype(np.float32)
+    assert remove_outliers(counts).sum() == pytest.approx(counts.sum(), rel=0.01)
+
+
+def test_outliers_among_sparse_counts_are_replaced() -> None:
+    counts = np.random.default_rng(0).poisson(0.05, (60, 60)).astype(np.float32)
+    spoilt = counts.copy()
+    spoilt[7::20, 5::20] = 400
+    cleaned = remove_outliers(spoilt)
+    assert cleaned.max() <= counts.max()
+    assert cleaned.sum() == pytest.approx(counts.sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("air", [0.0, 0.1])
+def test_a_smooth_object_in_empty_air_stays_as_it_is(air: float) -> None:
+    y, x = np.indices((60, 60))
+    for width in (3, 6, 9):
+        bump = np.maximum(np.exp(-((x - 30 - 8 * np.sin(y / 9)) ** 2) / width**2 / 2) - 0.1, 0)
+        rows = (np.where(bump > 0, 100 * bump + 3 * np.sin(y / 7) ** 2, 0) + air).astype(np.float32) - np.float32(air)
+        np.testing.assert_array_equal(remove_outliers(rows), rows)
 
 
 def test_nan_is_filled_where_neighbours_know() -> None:

@@ -17,6 +17,8 @@ Floats = NDArray[np.floating]
 RingMethod = Literal["none", "sort", "mean"]
 
 SMALLEST_TRANSMISSION = 1e-6
+MEDIAN_TO_SIGMA = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
 
 
 def normalize_monitor(sinogram: Floats, monitor: ArrayLike) -> Floats:
@@ -106,7 +108,8 @@ def remove_outliers(sinogram: Floats, threshold: float = 8.0) -> Floats:
     ----------
     sinogram : ndarray (angle, translation[, channel...])
     threshold : float
-        In standard deviations of the noise, estimated from the median absolute deviation.
+        In standard deviations of the noise, estimated from the median absolute deviation of the samples that differ
+        from their neighbours. A channel in which hardly anything differs from zero keeps its few counts.
     """
     if threshold <= 0:
         raise ParameterError(f"The outlier threshold is {threshold}.", "Give a positive number of standard deviations.")
@@ -129,11 +132,23 @@ def _without_outliers(image: Floats, threshold: float) -> Floats:
         + np.take_along_axis(filled, ((pick + 1) // 2)[None], axis=0)[0]
     ) / 2
     finite = np.isfinite(image) & (known > 0)
-    deviation = np.abs(np.where(finite, image - np.where(finite, median, 0), 0))[finite]
-    noise = 1.4826 * np.median(deviation) if deviation.size else 0.0
-    isolated = finite & ((image > high + threshold * noise) | (image < low - threshold * noise))
+    noise = _noise(image[finite], median[finite])
+    isolated = finite & (noise > 0) & ((image > high + threshold * noise) | (image < low - threshold * noise))
     isolated |= ~np.isfinite(image) & (known >= 3)
     return np.where(isolated, median, image).astype(image.dtype)
+
+
+def _noise(samples: Floats, medians: Floats) -> float:
+    """Return the standard deviation of the noise, from how samples deviate from the medians of their neighbours.
+
+    Samples that equal theirs tell nothing: in sparse counts and in empty air most do, and their noise would be zero.
+    """
+    if not samples.size:
+        return 0.0
+    deviation = np.abs(samples.astype(float) - medians)
+    rounding = 4 * float(np.finfo(np.float32).eps) * float(np.abs(samples).mean(dtype=float))
+    deviation = deviation[deviation > rounding]
+    return MEDIAN_TO_SIGMA * float(np.median(deviation)) if deviation.size else 0.0
 
 
 def _neighbours(image: Floats) -> Floats:
