@@ -331,7 +331,7 @@ def file_case(
     def ours() -> None:
         source = open_frames(frames)
         regions = pattern_regions(plan, source.n_frames)
-        blocks = cut_blocks(source.n_frames, frames_per_block(source.frame_bytes))
+        blocks = cut_blocks(source.n_frames, frames_per_block(source.frame_bytes, plan.scatter.n_bins))
         with RegionFile.create(output, regions, "benchmark", overwrite=True) as sink:
             runner.stream(LabelledSource(source), StreamedMap(plan), sink, blocks, context, "")
             sink.finish()

@@ -1,7 +1,8 @@
 """Memory and speed of frames to patterns from 10^2 to 10^5 frames: the memory must not grow with their number.
 
 A file of 100 bitshuffle-LZ4 frames of a Pilatus 100k is given again and again; each number of frames is integrated by
-``friedel integrate1d`` in a process of its own, which says at its end how much memory it held at most.
+``friedel integrate1d`` in a process of its own, which says at its end how much memory it held at most. The same for
+cakes of float frames in each of which a pixel is NaN: there each frame has its own normalization.
 
     python benchmarks/streaming_memory.py [--most 100000]
 """
@@ -37,6 +38,8 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 sys.exit(code)
 """
 BINS = 500
+AZIMUTHAL_BINS = 360
+MOST_CAKES = 1000
 
 
 def prepare(folder: Path) -> None:
@@ -46,31 +49,40 @@ def prepare(folder: Path) -> None:
     frames = np.random.default_rng(0).poisson(3.0, (FRAMES_IN_FILE, *detector.known_shape())).astype("i4")
     with FrameWriter(folder / "scan.h5", frames.shape[1:], frames.dtype) as writer:
         writer.append(frames)
+    holed = frames.astype("f4")
+    holed[np.arange(FRAMES_IN_FILE), 100, 100 + np.arange(FRAMES_IN_FILE)] = np.nan
+    with FrameWriter(folder / "holed.h5", holed.shape[1:], holed.dtype) as writer:
+        writer.append(holed)
 
 
-def measure(folder: Path, n_frames: int) -> dict[str, float]:
+def measure(folder: Path, n_frames: int, cake: bool = False) -> dict[str, float]:
     """Integrate `n_frames` frames in a process of its own."""
+    shape = (AZIMUTHAL_BINS, BINS) if cake else (BINS,)
     config = {
-        "frames": [str(folder / "scan.h5")] * (n_frames // FRAMES_IN_FILE),
+        "frames": [str(folder / ("holed.h5" if cake else "scan.h5"))] * (n_frames // FRAMES_IN_FILE),
         "geometry": str(folder / "setup.poni"),
         "npt": BINS,
         "error_model": "poisson",
         "output": str(folder / "patterns.h5"),
         "overwrite": True,
     }
+    if cake:
+        config["npt_azimuth"] = AZIMUTHAL_BINS
     (folder / "config.json").write_text(json.dumps(config))
-    command = [sys.executable, "-c", WORK, "integrate1d", "--config", str(folder / "config.json"), "--quiet"]
+    task = "integrate2d" if cake else "integrate1d"
+    command = [sys.executable, "-c", WORK, task, "--config", str(folder / "config.json"), "--quiet"]
     start = time.perf_counter()
     process = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - start
     with h5py.File(folder / "patterns.h5") as file:
         patterns = file["entry/intensity/intensity"]
-        if patterns.shape != (n_frames, BINS):
+        if patterns.shape != (n_frames, *shape):
             raise SystemExit(f"{n_frames} frames gave {patterns.shape} patterns")
         # Every repetition of the file must give the same patterns: none lost, none twice, order kept.
         first = patterns[:FRAMES_IN_FILE]
-        for start_frame in range(0, n_frames, 100 * FRAMES_IN_FILE):
-            some = patterns[start_frame : start_frame + 100 * FRAMES_IN_FILE].reshape(-1, FRAMES_IN_FILE, BINS)
+        step = FRAMES_IN_FILE if cake else 100 * FRAMES_IN_FILE
+        for start_frame in range(0, n_frames, step):
+            some = patterns[start_frame : start_frame + step].reshape(-1, FRAMES_IN_FILE, *shape)
             if not np.array_equal(some, np.broadcast_to(first, some.shape), equal_nan=True):
                 raise SystemExit(f"patterns from {start_frame} on are not those of their frames")
     return {
@@ -88,7 +100,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name))
         runs = [measure(Path(name), n_frames) for n_frames in numbers]
-    for run in runs:
+        cakes = [measure(Path(name), n_frames, cake=True) for n_frames in numbers if n_frames <= MOST_CAKES]
+    for run in runs + cakes:
         print("{frames:>8} frames: {peak_memory_MB:7.1f} MB at most, {frames_per_second:8.1f} frames/s".format(**run))
     result = {
         "benchmark": "streaming_memory",
@@ -97,6 +110,7 @@ def main() -> None:
         "frame": "Pilatus 100k, 195 x 487 int32, bitshuffle-LZ4",
         "runs": runs,
         "growth": round(runs[-1]["peak_memory_MB"] / runs[0]["peak_memory_MB"], 3),
+        "cakes": cakes,
     }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 

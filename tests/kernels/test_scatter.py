@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 from dataclasses import fields
 from functools import cache
 
@@ -169,6 +170,41 @@ def test_invalid_pixels_leave_all_sums(model, dtype, dummy, delta, marks):
     assert_close(sums, reference_scatter(pixel_map, frames, **corrections(), **kwargs), 1e-9)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_frames_with_invalid_pixels_do_not_depend_on_their_company(model, monkeypatch):
+    frames = frames_of("f4", n=7)
+    for frame in (0, 2, 3, 6):
+        frames[frame, 10 + frame : 40, 20:150] = np.nan
+    scatter, given = Scatter.build(radial_map(), **corrections()), arguments(model, frames)
+    together = scatter(frames, threads=3, **given)
+    for n in range(len(frames)):
+        own = {name: value[n] if name == "variance" else value for name, value in given.items()}
+        alone = scatter(frames[n : n + 1], **own)
+        assert_same_bits(alone, part_of(together, n))
+    monkeypatch.setattr("friedel.kernels.scatter._REMOVED_BYTES", 1)
+    assert_same_bits(scatter(frames, **given), together)
+
+
+def part_of(sums, frame):
+    arrays = {field.name: getattr(sums, field.name) for field in fields(BinSums)}
+    return BinSums(**{name: None if array is None else array[frame : frame + 1] for name, array in arrays.items()})
+
+
+def test_invalid_pixels_of_many_frames_take_little_memory():
+    n_bins, n = 50_000, 40
+    scatter = Scatter.build(scattered_map(n_bins=n_bins))
+    frames = frames_of("f4", n=n, shape=(30, 100))
+    frames[:, 7, 8] = np.nan
+    one_array = 8 * n * n_bins
+    tracemalloc.start()
+    try:
+        scatter(frames, error_model="poisson")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * one_array + 5 * 16 * 1024**2  # the five sums, and some frames' worth of what is removed
+
+
 def test_dummy_that_the_type_cannot_hold_marks_nothing():
     pixel_map, frames = radial_map(), frames_of("u1")
     assert len(Scatter.build(pixel_map)(frames, dummy=300).normalization) == 1
@@ -194,6 +230,16 @@ def test_variance_that_is_not_finite_makes_a_pixel_invalid(bad):
     variance[10:20, 10:20] = bad
     sums = Scatter.build(pixel_map)(frames, error_model="variance", variance=variance)
     assert_close(sums, reference_scatter(pixel_map, frames, error_model="variance", variance=variance))
+
+
+def test_variances_below_zero_are_refused():
+    frames, variance = frames_of("u2", n=1), np.full(SHAPE, 2.0)
+    variance[3, 4] = -1
+    variance[5, 6] = np.nan
+    with pytest.raises(DataError, match="variance has values below zero"):
+        Scatter.build(radial_map())(frames, error_model="variance", variance=variance)
+    with pytest.raises(DataError, match="dark_variance has values below zero"):
+        Scatter.build(radial_map(), dark_variance=variance)
 
 
 def test_pixels_with_normalization_zero_or_not_finite_are_left_out():

@@ -39,6 +39,9 @@ _PIECE_ALIGNMENT = 8192
 _BLOCK_BYTES = 8192
 _TILE_PIXELS = 512
 
+# What invalid pixels take out of the sums is kept for as many frames at a time as fit in about this.
+_REMOVED_BYTES = 16 * 1024**2
+
 
 @dataclass(frozen=True, eq=False)
 class PixelMap:
@@ -162,12 +165,14 @@ class Scatter:
         Raises
         ------
         DataError
-            If the arrays do not fit together.
+            If the arrays do not fit together, or a variance is below zero.
         """
         pixel_map.check()
         n = pixel_map.n_pixels
         w = _per_pixel(normalization, "normalization", n, np.float32)
         d, dv = (_per_pixel(a, name, n, np.float64) for a, name in ((dark, "dark"), (dark_variance, "dark_variance")))
+        if dv is not None and (dv < 0).any():
+            raise DataError("dark_variance has values below zero.", "Give the squares of the errors.")
         keep = np.ones(n, bool)
         for values in (w, d, dv):
             if values is not None:
@@ -228,7 +233,8 @@ class Scatter:
         Raises
         ------
         DataError
-            If the shape or type of the frames does not fit, or a compressed frame is corrupt.
+            If the shape or type of the frames does not fit, a variance is below zero, or a compressed frame is
+            corrupt.
         """
         if (variance is not None) != (error_model == "variance"):
             raise DataError('Variances and the error model "variance" belong together: give both or none.')
@@ -288,28 +294,51 @@ class Scatter:
         threads: int,
     ) -> BinSums:
         """Take what the invalid pixels would have contributed out of the constants, and the dark out of the sums."""
-        holed = [frame for frame, pixels in enumerate(invalid) if pixels is not None]
-        constants = self.constants[:, np.newaxis]
-        if holed:
-            removed = np.empty((len(holed), *self.constants.shape))
-            self._map.removed([invalid[frame] for frame in holed], removed, max(threads, 1))
-            constants = np.repeat(constants, len(signal), axis=1)
-            constants[:, holed] -= removed.swapaxes(0, 1)
-            # An invalid pixel was summed as a 0, whose variance is 1.
-            if variance is not None and error_model == "poisson":
-                variance[holed] -= removed[:, 6]
-        normalization, normalization_squared, count, entries, dark, dark_variance, _ = constants
+        holed = np.array([pixels is not None for pixels in invalid], bool)
+        whole: Any = ~holed[:, np.newaxis] if holed.any() else True
+        dark, dark_variance = self.constants[4], self.constants[5]
         if self.dark is not None:
-            signal -= dark
+            np.subtract(signal, dark, out=signal, where=whole)
         if variance is not None and self.dark_variance is not None:
-            variance += dark_variance
-        if holed:
-            # The difference of two equal sums, added in different orders, need not be 0.
-            empty = entries == 0
-            for sums in (signal, normalization, normalization_squared, count, variance):
-                if sums is not None:
-                    sums[empty] = 0
-        return BinSums(signal, normalization, normalization_squared, count, variance, negative)
+            np.add(variance, dark_variance, out=variance, where=whole)
+        if not holed.any():
+            normalization, normalization_squared, count = self.constants[:3, np.newaxis]
+            return BinSums(signal, normalization, normalization_squared, count, variance, negative)
+        own = (np.repeat(row[np.newaxis], len(signal), axis=0) for row in self.constants[:3])
+        normalization, normalization_squared, count = own
+        sums = BinSums(signal, normalization, normalization_squared, count, variance, negative)
+        frames = np.flatnonzero(holed)
+        step = max(_REMOVED_BYTES // max(self.constants.nbytes, 1), threads, 1)
+        for start in range(0, len(frames), step):
+            some = frames[start : start + step]
+            removed = np.empty((len(some), *self.constants.shape))
+            self._map.removed([invalid[frame] for frame in some], removed, max(threads, 1))
+            self._take_out(sums, some, removed, error_model)
+        return sums
+
+    def _take_out(
+        self,
+        sums: BinSums,
+        frames: npt.NDArray[np.intp],
+        removed: npt.NDArray[np.float64],
+        error_model: ErrorModel,
+    ) -> None:
+        """Take the contributions of invalid pixels, (len(frames), 7, n_bins), out of the sums of some frames."""
+        for row, shared in enumerate((sums.normalization, sums.normalization_squared, sums.count)):
+            shared[frames] -= removed[:, row]
+        if self.dark is not None:
+            sums.signal[frames] -= self.constants[4] - removed[:, 4]
+        if sums.variance is not None:
+            # An invalid pixel was summed as a 0, whose variance is 1.
+            if error_model == "poisson":
+                sums.variance[frames] -= removed[:, 6]
+            if self.dark_variance is not None:
+                sums.variance[frames] += self.constants[5] - removed[:, 5]
+        # The difference of two equal sums, added in different orders, need not be 0.
+        frame, empty = np.nonzero(removed[:, 3] == self.constants[3])
+        for values in (sums.signal, sums.normalization, sums.normalization_squared, sums.count, sums.variance):
+            if values is not None:
+                values[frames[frame], empty] = 0
 
 
 def _piece_pixels(n_pixels: int, n_bins: int) -> int:
@@ -333,6 +362,8 @@ def _variance_rows(variance: npt.ArrayLike, n_frames: int, n_pixels: int) -> npt
             f"variance has shape {array.shape} for {n_frames} frames of {n_pixels} pixels.",
             "Give the variances of one frame, or of each.",
         )
+    if (array < 0).any():
+        raise DataError("variance has values below zero.", "Give the squares of the errors.")
     return array.reshape(-1, n_pixels)
 
 

@@ -11,6 +11,8 @@ from friedel.core.errors import DataError, GeometryError, ParameterError
 from friedel.instrument import Detector, Geometry
 from friedel.io import open_frames
 from friedel.techniques.integration import Integrator, RadialMap
+from friedel.techniques.integration import integrator as integrator_module
+from friedel.techniques.integration.integrator import frames_per_block
 
 h5py = pytest.importorskip("h5py")
 
@@ -103,6 +105,31 @@ def test_maps_are_built_once(monkeypatch) -> None:
         integrator.integrate1d(frames(1), npt=12)
         integrator.integrate2d(frames(1), npt_azimuth=4)
     assert len(built) == 3
+
+
+def test_blocks_are_small_where_the_bins_are_many() -> None:
+    pilatus = 4 * 619 * 487
+    assert frames_per_block(pilatus, 1000) == 50
+    assert frames_per_block(pilatus, 1000 * 360) == 4
+    assert frames_per_block(100 * 1024**2, 1000) == frames_per_block(100 * 1024**2, 10**6) == 1
+    assert frames_per_block(4, 10) == 256
+
+
+@pytest.mark.parametrize("npt_azimuth", [None, 24])
+def test_the_size_of_blocks_changes_no_number(npt_azimuth, monkeypatch) -> None:
+    holed = frames().astype(np.float32)
+    holed[[0, 3, 4, 8], 5:9, 7:30] = np.nan
+    integrator = Integrator(geometry(), npt=30, error_model="poisson", keep_sums=True)
+
+    def integrate() -> xr.Dataset:
+        if npt_azimuth is None:
+            return integrator.integrate1d(holed)
+        return integrator.integrate2d(holed, npt_azimuth=npt_azimuth)
+
+    whole = integrate()
+    for size in (1, 2, 5):
+        monkeypatch.setattr(integrator_module, "frames_per_block", lambda *_, size=size: size)
+        xr.testing.assert_identical(integrate(), whole)
 
 
 def test_normalization_by_number_by_array_and_by_name(scan) -> None:

@@ -88,7 +88,9 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
     record = describe_inputs(parameters, context, source)
     radial_map = build_map(parameters, source, npt_azimuth, context)
     regions = pattern_regions(radial_map, source.n_frames)
-    blocks = cut_blocks(source.n_frames, parameters.block_frames or frames_per_block(source.frame_bytes))
+    blocks = cut_blocks(
+        source.n_frames, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
+    )
     in_memory = parameters.output is None or _is_text(parameters.output)
     with _sink(parameters, regions, record, in_memory) as sink:
         if sink.message:

@@ -26,9 +26,26 @@ from .results import label_patterns
 BLOCK_BYTES = 64 * 1024**2
 
 
-def frames_per_block(frame_bytes: int) -> int:
-    """Return how many frames of `frame_bytes` make a block of about 64 MiB, at most 256."""
-    return int(np.clip(BLOCK_BYTES // max(frame_bytes, 1), 1, 256))
+MOST_FRAMES = 256
+FRAMES_IN_VECTORS = 4
+"""So many frames at least are summed together, in the lanes of vector registers: fewer in a block cost time."""
+BYTES_PER_BIN = 8 * 16
+"""Per frame: the sums with those that are being made, the sums of invalid pixels, the results."""
+
+
+def frames_per_block(frame_bytes: int, n_bins: int) -> int:
+    """Return how many frames make a block whose work takes about 64 MiB of memory.
+
+    Parameters
+    ----------
+    frame_bytes : int
+        Size of a frame.
+    n_bins : int
+        Number of bins of a pattern or cake: a cake of 1000 x 360 bins takes much more than the frame it is made of.
+    """
+    frames_alone = BLOCK_BYTES // max(frame_bytes, 1)
+    fitting = BLOCK_BYTES // max(frame_bytes + BYTES_PER_BIN * n_bins, 1)
+    return int(np.clip(max(fitting, min(frames_alone, FRAMES_IN_VECTORS)), 1, MOST_FRAMES))
 
 
 class Integrator:
@@ -139,7 +156,7 @@ class Integrator:
         elif radial_map.error_model == "variance":
             raise ParameterError('The error model is "variance", and no variance is given.', "Give variance=.")
         factors = stack.factors(normalization)
-        blocks = _blocks(stack, factors, variance)
+        blocks = _blocks(stack, radial_map.scatter.n_bins, factors, variance)
         count = thread_count() if threads is None else threads
         parts = [radial_map(block, threads=count) for block in blocks]
         arrays = _joined(parts, single=not stack.dims)
@@ -250,7 +267,9 @@ def stack_of(frames: ArrayLike | xr.DataArray | FrameSource) -> Stack:
     return Stack(frames if dims else frames.expand_dims("frame"), dims, coordinates)
 
 
-def _blocks(stack: Stack, factors: NDArray[np.float64] | None, variance: ArrayLike | None) -> Iterator[FrameBlock]:
+def _blocks(
+    stack: Stack, n_bins: int, factors: NDArray[np.float64] | None, variance: ArrayLike | None
+) -> Iterator[FrameBlock]:
     """Read block by block, the next one while the last one is worked on."""
     dtype = getattr(stack.source, "dtype", np.dtype(np.float64))
     frame_bytes = int(np.prod(stack.frame_shape)) * dtype.itemsize
@@ -263,7 +282,7 @@ def _blocks(stack: Stack, factors: NDArray[np.float64] | None, variance: ArrayLi
             stack.read(block), stack.labels(block), None if factors is None else factors[part], variance=own
         )
 
-    blocks = cut_blocks(stack.n_frames, frames_per_block(frame_bytes))
+    blocks = cut_blocks(stack.n_frames, frames_per_block(frame_bytes, n_bins))
     with ThreadPoolExecutor(1, "read") as reader:
         following = reader.submit(read, blocks[0]) if blocks else None
         for number in range(len(blocks)):

@@ -144,7 +144,9 @@ def _integrate(
         return path
     names = [SINOGRAM] if parameters.error_model == "none" else [SINOGRAM, SINOGRAM_ERRORS]
     spec = RegionSpec((*layout.shape, radial_map.radial.n_bins), "f4", item_axes=3)
-    blocks = cut_blocks(layout.frames.size, parameters.block_frames or frames_per_block(source.frame_bytes))
+    blocks = cut_blocks(
+        layout.frames.size, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
+    )
     normalization = None if motors.monitor is None else motors.monitor / motors.monitor.mean()
     with RegionFile.create(path, dict.fromkeys(names, spec), work, parameters.overwrite) as sink:
         if sink.message:
