@@ -136,3 +136,24 @@ class TestBackground:
         sinograms[0, 2, :3] = np.nan
         totals = sinograms.mean(axis=-1).astype(float)
         np.testing.assert_allclose(find_background(sinograms, totals).pattern, [[2.0, 3.0]])
+
+    def test_a_channel_counts_where_it_was_measured(self, sinograms: np.ndarray) -> None:
+        totals = sinograms.mean(axis=-1).astype(float)
+        sinograms[0, :10, [0, -1], 1] = np.nan
+        np.testing.assert_allclose(find_background(sinograms, totals).pattern, [[2.0, 3.0]])
+
+    def test_a_channel_that_was_never_measured_has_no_background(self, sinograms: np.ndarray) -> None:
+        totals = sinograms.mean(axis=-1).astype(float)
+        sinograms[..., 1] = np.nan
+        np.testing.assert_allclose(find_background(sinograms, totals).pattern, [[2.0, 0.0]])
+
+    def test_a_side_that_was_never_measured_is_not_taken_for_air(self, sinograms: np.ndarray) -> None:
+        sinograms[0, :, -1:] = np.nan
+        found = find_background(sinograms, sinograms.mean(axis=-1).astype(float))
+        assert not found.pattern.any()
+
+    def test_a_translation_that_was_never_measured_does_not_count(self, sinograms: np.ndarray) -> None:
+        sinograms[0, :, 14] = np.nan
+        sinograms[0, 3, 0] = np.nan
+        found = find_background(sinograms, sinograms.mean(axis=-1).astype(float))
+        np.testing.assert_allclose(found.pattern, [[2.0, 3.0]])

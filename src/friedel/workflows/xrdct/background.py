@@ -53,9 +53,7 @@ def find_background(sinograms: NDArray[np.float32], totals: NDArray[np.float64])
     air = np.array([_is_air(layer, edge) for layer in totals])
     for layer in np.flatnonzero(air):
         points = sinograms[layer][:, columns].reshape(-1, channels)
-        present = np.isfinite(points).any(axis=1)
-        known = np.nan_to_num(points[present].astype(np.float64))
-        pattern[layer] = known.mean(axis=0)
+        pattern[layer] = _mean_of_known(points)
     if air.all():
         return Background(pattern, f"The mean of the {edge} outermost translations at each side is subtracted as air.")
     if not air.any():
@@ -63,11 +61,27 @@ def find_background(sinograms: NDArray[np.float32], totals: NDArray[np.float64])
     return Background(pattern, f"Air is subtracted from {air.sum()} of {layers} layers; the others fill the scan.")
 
 
+def _mean_of_known(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean of each channel over the points that have it; 0 for a channel that none has."""
+    known = np.isfinite(points)
+    count = known.sum(axis=0)
+    total = np.where(known, points, 0).sum(axis=0, dtype=np.float64)
+    return np.asarray(np.divide(total, count, out=np.zeros(len(count)), where=count > 0))
+
+
 def _is_air(total: NDArray[np.float64], edge: int) -> bool:
-    """Tell whether the sample is out of the beam at both ends, at every angle."""
-    profile = np.nanmean(total, axis=0)
-    level = float(np.nanmedian(np.r_[profile[:edge], profile[-edge:]]))
-    signal = float(np.nanmax(profile)) - level
-    at_angle = [side[np.isfinite(side).any(axis=1)] for side in (total[:, :edge], total[:, -edge:])]
-    excess = max(float(np.nanmean(side, axis=1).max() - level) for side in at_angle)
+    """Tell whether the sample is out of the beam at both ends, at every angle; not, if one end was never measured."""
+    sides = total[:, :edge], total[:, -edge:]
+    if not all(np.isfinite(side).any() for side in sides):
+        return False
+    profile = _known_mean(total, axis=0)
+    level = float(np.median(_known_mean(np.concatenate(sides, axis=1), axis=0)))
+    signal = float(profile.max()) - level
+    excess = max(float(_known_mean(side, axis=1).max()) - level for side in sides)
     return signal > 0 and excess < STEADY_PART * signal
+
+
+def _known_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return the means along an axis of what is finite, without those that nothing is known of."""
+    known = np.isfinite(values).any(axis=axis)
+    return np.asarray(np.nanmean(values.compress(known, axis=1 - axis), axis=axis))
