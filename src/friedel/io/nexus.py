@@ -99,7 +99,7 @@ def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[str]:
     """
     final = Path(path)
     if final.exists() and not overwrite:
-        raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
+        raise exists_already(path)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb"):
@@ -114,6 +114,11 @@ def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[str]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def exists_already(path: str | Path) -> OutputError:
+    """Return the refusal to replace a file."""
+    return OutputError(path, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
 
 
 def output_error(path: str | Path, error: OSError) -> OutputError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ class FrameWriter:
                 self._counts[-1] += 1
                 self.n_frames += 1
         except OSError as error:
-            raise output_error(self.path, error) from None
+            raise output_error(self._current(), error) from None
 
     def add(self, path: str, value: ArrayLike | str, units: str = "", **attributes: Any) -> None:
         """Store a value in the master.
@@ -137,11 +137,6 @@ class FrameWriter:
             Further attributes.
         """
         self._metadata[path.strip("/")] = (value, attributes | ({"units": units} if units else {}))
-
-    def add_all(self, values: Mapping[str, tuple[ArrayLike | str, str]]) -> None:
-        """Store several values, each with its units; see `add`."""
-        for path, (value, units) in values.items():
-            self.add(path, value, units)
 
     def _dataset(self) -> h5py.Dataset:
         if self._file is None or self._counts[-1] == self.frames_per_file:
@@ -177,23 +172,41 @@ class FrameWriter:
             self._file.close()
             self._file = None
 
+    def _current(self) -> Path:
+        """Return the file that is being written."""
+        return self.data_files[-1] if self.data_files else self.path
+
     def close(self) -> None:
         """Write the master; without this (after an exception) there is none.
 
         Raises
         ------
         OutputError
-            If the disk is full or fails.
+            If the disk is full or fails; the data files are removed.
         """
         import h5py
 
         self._pool.shutdown()
         try:
-            self._close_data_file()
-        except OSError as error:
-            raise output_error(self.path, error) from None
-        with replacing(self.path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-            self._write_master(file)
+            try:
+                self._close_data_file()
+            except OSError as error:
+                raise output_error(self._current(), error) from None
+            with replacing(self.path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+                self._write_master(file)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        """Remove what was written: data files without a master are of no use."""
+        self._pool.shutdown()
+        if self._file is not None:
+            with suppress(Exception):  # on a full disk closing fails too, and must not hide the first problem
+                self._file.close()
+            self._file = None
+        for path in self.data_files:
+            path.unlink(missing_ok=True)
 
     def _write_master(self, file: h5py.File) -> None:
         import h5py
@@ -226,12 +239,8 @@ class FrameWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
-            return
-        self._pool.shutdown()
-        if self._file is not None:
-            self._file.close()
-        for path in self.data_files:
-            path.unlink(missing_ok=True)
+        else:
+            self._discard()
 
 
 def _class_groups(file: h5py.File, path: str) -> None:

@@ -265,6 +265,50 @@ class TestOutput:
         assert "space" in said
         assert list(small_disk.iterdir()) == []
 
+    @pytest.mark.parametrize("counts", ["0.02", "6"], ids=["while closing", "while writing frames"])
+    def test_a_full_disk_leaves_no_part_of_a_simulated_scan(
+        self, folder: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], counts: str
+    ) -> None:
+        scan = ["--phases", "Ni", "--translations", "12", "--rotations", "13", "--detector", "Pilatus100k"]
+        filler = small_disk / "filler"
+        filler.write_bytes(bytes(1024 * (980 if counts == "0.02" else 0)))
+        words = ["simulate", "xrdct", str(small_disk / "scan.h5"), *scan, "--distance", "0.15", "--counts", counts]
+        assert run([*words, "--quiet"]) == 2
+        said = capsys.readouterr().err
+        assert "scan_data_000001.h5: there is no space left" in said
+        assert list(small_disk.iterdir()) == [filler]
+
+    def test_a_full_disk_while_a_pattern_is_written_as_text(
+        self, folder: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        output = str(small_disk / "pattern.xy")
+        words = ["integrate1d", "image.cbf", "--geometry", "setup.poni", "--npt", "60000", "-o", output, "--quiet"]
+        assert run(words) == 2
+        assert "pattern.xy: there is no space left" in capsys.readouterr().err
+        assert list(small_disk.iterdir()) == []
+
+    def test_a_full_disk_while_the_report_is_written(
+        self, folder: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (small_disk / "filler").write_bytes(bytes(1000 * 1024))
+        page = small_disk / "report.html"
+        assert run(["integrate1d", "scan.h5", *INTEGRATE, "--report", str(page), "--quiet"]) == 2
+        assert "report.html: there is no space left" in capsys.readouterr().err
+        assert [path.name for path in small_disk.iterdir()] == ["filler"]
+        assert Path("out.h5").exists(), "the result itself is complete"
+
+    @pytest.mark.parametrize(("command", "drawn"), [("plot", "out.png"), ("report", "out.html")])
+    def test_a_drawing_is_not_replaced_unasked(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], command: str, drawn: str
+    ) -> None:
+        assert run(["integrate1d", "scan.h5", *INTEGRATE, "--quiet"]) == 0
+        Path(drawn).write_text("precious")
+        assert run([command, "out.h5"]) == 2
+        assert f"{drawn}: exists already" in capsys.readouterr().err
+        assert Path(drawn).read_text() == "precious"
+        assert run([command, "out.h5", "--overwrite"]) == 0
+        assert Path(drawn).stat().st_size > 1000
+
 
 def test_killed_in_the_middle_the_same_command_goes_on(folder: Path) -> None:
     """`kill -9`, then the same command: the same content, nothing left beside it."""

@@ -175,7 +175,13 @@ def _template(task: Task[Any]) -> dict[str, Any]:
     return values
 
 
-def report(result: str, /, *, output: Annotated[str | None, Parameter(alias="-o")] = None) -> None:
+def report(
+    result: str,
+    /,
+    *,
+    output: Annotated[str | None, Parameter(alias="-o")] = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
     """Draw the report of a result: one HTML page, and its pictures beside it.
 
     Parameters
@@ -184,11 +190,13 @@ def report(result: str, /, *, output: Annotated[str | None, Parameter(alias="-o"
         A file that friedel wrote.
     output
         The page to write (default: the result's name with .html).
+    overwrite
+        Replace the page if it exists.
     """
     from friedel.apps.report import write_report
 
     page = Path(output) if output else Path(result).with_suffix(".html")
-    write_report(result, page)
+    write_report(result, page, overwrite=overwrite)
     _write(f"Wrote {page}.")
 
 
@@ -198,6 +206,7 @@ def plot(
     *,
     output: Annotated[str | None, Parameter(alias="-o")] = None,
     picture: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Draw one picture of a result.
 
@@ -209,11 +218,13 @@ def plot(
         The PNG file to write (default: the result's name with .png).
     picture
         Which picture of the report, such as mean_pattern (default: the first).
+    overwrite
+        Replace the picture if it exists.
     """
     from friedel.apps.report import write_picture
 
     target = Path(output) if output else Path(result).with_suffix(".png")
-    write_picture(result, target, picture)
+    write_picture(result, target, picture, overwrite=overwrite)
     _write(f"Wrote {target}.")
 
 

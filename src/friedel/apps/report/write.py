@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import xarray as xr
 
 from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
+from friedel.io.nexus import exists_already, open_dataset, output_error, replacing
 
 from .contents import Section, sections
 from .labels import length_text, number_text, size_text, time_text
@@ -29,7 +30,9 @@ class UsageLike(Protocol):
     def peak_memory(self) -> int: ...
 
 
-def write_report(result: xr.Dataset | str | Path, page: str | Path, usage: UsageLike | None = None) -> None:
+def write_report(
+    result: xr.Dataset | str | Path, page: str | Path, usage: UsageLike | None = None, *, overwrite: bool = True
+) -> None:
     """Draw `result` on the HTML page `page`, and its pictures in ``<stem>_files/`` beside it.
 
     Parameters
@@ -40,15 +43,19 @@ def write_report(result: xr.Dataset | str | Path, page: str | Path, usage: Usage
         The page to write.
     usage : Usage, optional
         Time and memory of the execution; without it those that the record holds are shown.
+    overwrite : bool
+        Whether to replace a page that exists.
 
     Raises
     ------
     FileError
         If the result cannot be read.
     OutputError
-        If the page cannot be written.
+        If the page cannot be written, or exists and may not be replaced.
     """
     page = Path(page)
+    if page.exists() and not overwrite:
+        raise exists_already(page)
     with _opened(result) as dataset:
         text = dataset.attrs.get("provenance")
         record = Provenance.from_json(text) if text else None
@@ -66,7 +73,9 @@ def write_report(result: xr.Dataset | str | Path, page: str | Path, usage: Usage
     _write(page, html, pictures)
 
 
-def write_picture(result: xr.Dataset | str | Path, picture: str | Path, name: str | None = None) -> None:
+def write_picture(
+    result: xr.Dataset | str | Path, picture: str | Path, name: str | None = None, *, overwrite: bool = True
+) -> None:
     """Draw one picture of the report as a file: the first, or the one called `name`.
 
     Parameters
@@ -76,6 +85,8 @@ def write_picture(result: xr.Dataset | str | Path, picture: str | Path, name: st
         PNG file to write.
     name : str, optional
         Name of a picture, such as "mean_pattern".
+    overwrite : bool
+        Whether to replace a file that exists.
 
     Raises
     ------
@@ -84,8 +95,10 @@ def write_picture(result: xr.Dataset | str | Path, picture: str | Path, name: st
     ParameterError
         If the result has no such picture; the message lists those it has.
     OutputError
-        If the picture cannot be written.
+        If the picture cannot be written, or exists and may not be replaced.
     """
+    if Path(picture).exists() and not overwrite:  # before the time that drawing takes
+        raise exists_already(picture)
     with _opened(result) as dataset:
         text = dataset.attrs.get("provenance")
         found = {
@@ -97,10 +110,8 @@ def write_picture(result: xr.Dataset | str | Path, picture: str | Path, name: st
         if chosen not in found:
             raise ParameterError(f"There is no picture {chosen!r}.", f"Pictures: {', '.join(found)}.")
         png = to_png(found[chosen].draw(LIGHT))
-    try:
-        Path(picture).write_bytes(png)
-    except OSError as error:
-        raise _output_error(picture, error) from None
+    with replacing(picture, overwrite=overwrite) as temporary:
+        Path(temporary).write_bytes(png)
 
 
 @contextmanager
@@ -108,8 +119,6 @@ def _opened(result: xr.Dataset | str | Path) -> Iterator[xr.Dataset]:
     if isinstance(result, xr.Dataset):
         yield result
         return
-    from friedel.io.nexus import open_dataset
-
     with open_dataset(result) as dataset:
         yield dataset
 
@@ -123,18 +132,26 @@ def _draw(section: Section) -> Picture:
 
 
 def _write(page: Path, html: str, pictures: list[Picture]) -> None:
+    """Write the page last: a page that is there has its pictures. What cannot be completed is taken away."""
     folder = page.with_name(f"{page.stem}_files")
+    made = not folder.exists()
+    written: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         for picture in pictures:
-            (folder / f"{picture.name}.png").write_bytes(picture.light)
-        page.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise _output_error(page, error) from None
-
-
-def _output_error(path: str | Path, error: OSError) -> OutputError:
-    return OutputError(path, error.strerror or str(error), "Check the folder, its permissions and free space.")
+            written.append(folder / f"{picture.name}.png")
+            written[-1].write_bytes(picture.light)
+        with replacing(page) as temporary:
+            Path(temporary).write_text(html, encoding="utf-8")
+    except (OSError, OutputError) as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise output_error(page, error) from None
+        raise
 
 
 def _task_text(record: Provenance | None) -> str:
