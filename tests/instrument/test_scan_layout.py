@@ -81,6 +81,30 @@ def test_a_wide_gap_of_missing_lines_is_no_jitter() -> None:
     assert layout.missing == layout.repeated == 0
 
 
+@pytest.mark.parametrize("jitter", [0.01, 0.03, 0.1])
+@pytest.mark.parametrize("seed", range(5))
+def test_one_motor_is_exact_and_the_other_jitters(jitter: float, seed: int) -> None:
+    noise = np.random.default_rng(seed).uniform(-jitter, jitter, 45 * 41) * 0.01
+    rotation, translation = np.repeat(np.arange(0, 180, 4.0), 41), np.tile((np.arange(41) - 20) * 0.01, 45)
+    assert ScanLayout.find(rotation, translation + noise).shape == (1, 45, 41)
+    assert ScanLayout.find(np.tile(np.arange(41) * 4.0, 45) + noise * 400, np.repeat(np.arange(45.0), 41)).shape == (
+        1,
+        41,
+        45,
+    )
+
+
+def test_steps_that_differ_a_little_are_no_jitter() -> None:
+    """Encoder errors and rounding make steps of 1 % difference; positions must not be merged for that."""
+    rng = np.random.default_rng(3)
+    positions = (np.arange(41) + rng.normal(0, 0.005, 41)) * 0.01
+    rotation, translation = np.repeat(np.arange(0, 180, 4.0), 41), np.tile(positions, 45)
+    kept = rng.random(len(rotation)) > 0.4
+    layout = ScanLayout.find(rotation[kept], translation[kept])
+    assert layout.shape == (1, 45, 41)
+    assert layout.repeated == 0
+
+
 def test_missing_points_are_told() -> None:
     rotation, translation, _ = scan(10, 7)
     layout = ScanLayout.find(np.delete(rotation, [3, 40]), np.delete(translation, [3, 40]))

@@ -24,6 +24,9 @@ SPARSEST_GRID = 1000
 SMALLEST_STEP = 0.01
 """The least step of a scan, as part of its largest step (missing lines widen steps)."""
 
+LEAST_JUMP = 3.0
+"""How much larger than all jitter the smallest step must be to be told from it."""
+
 MOST_JUMPS = 3
 """Jumps between jitter and step that are tried for each motor."""
 
@@ -120,6 +123,8 @@ class ScanLayout:
             group_positions(np.zeros(len(rotation)) if layer is None else layer),
         )
         grids = [_Grid.place(*candidate) for candidate in candidates]
+        # A single position of a motor fills its grid, and is no scan.
+        grids = [grid for grid in grids if min(grid.frames.shape[1:]) > 1] or grids
         # A tiny grid can be read in several ways: the one whose positions stand clearest apart is meant.
         grid = max(grids, key=lambda grid: (round(grid.quality, 9), grid.clearness))
         shape = grid.frames.shape
@@ -194,7 +199,7 @@ def group_positions(values: NDArray[np.float64]) -> list[MotorPositions]:
     if different.size > 1:
         # Where the larger gap is tiny too, both are jitter, and their ratio is chance.
         ratios = np.where(different[1:] > SMALLEST_STEP * different[-1], different[1:] / different[:-1], 0.0)
-        jumps = np.argsort(ratios)[-MOST_JUMPS:]
+        jumps = [jump for jump in np.argsort(ratios)[-MOST_JUMPS:] if ratios[jump] > LEAST_JUMP]
         thresholds += [float(np.sqrt(different[jump] * different[jump + 1])) for jump in jumps]
     found = []
     for threshold in thresholds:

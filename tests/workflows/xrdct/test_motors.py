@@ -60,8 +60,20 @@ def test_a_name_that_is_not_there() -> None:
         ScanMotors.identify({"rot": Axis(), "dty": Axis()}, monitor="i1")
 
 
-@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan])
-def test_a_monitor_that_fails_is_named(bad: float) -> None:
-    axes = {"rot": Axis(), "dty": Axis(), "i0": Axis(np.array([1.0, bad, 1.0, 1.0]))}
-    with pytest.raises(DataError, match=r"monitor i0 is not positive at 1 frames.*at frame 1"):
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf, 1e-30])
+def test_frames_without_beam_are_marked(bad: float) -> None:
+    axes = {"rot": Axis(), "dty": Axis(), "i0": Axis(np.array([1.0, bad, 1.0, 1.1]))}
+    monitor = ScanMotors.identify(axes).monitor
+    assert monitor is not None
+    np.testing.assert_array_equal(np.isnan(monitor), [False, True, False, False])
+
+
+def test_a_monitor_without_counts_is_refused() -> None:
+    axes = {"rot": Axis(), "dty": Axis(), "i0": Axis(np.array([0.0, 0.0, 0.0, 1.1]))}
+    with pytest.raises(DataError, match="monitor i0 is positive at only 1 of 4 frames"):
         ScanMotors.identify(axes)
+
+
+def test_an_unknown_unit_of_angle_is_refused() -> None:
+    with pytest.raises(DataError, match="'mrad'"):
+        ScanMotors.identify({"rot": Axis(units="mrad"), "dty": Axis()})

@@ -17,7 +17,11 @@ TRANSLATION_NAMES = ("x_translation", "translation", "y_translation", "dty", "di
 LAYER_NAMES = ("z_translation", "dtz", "difftz", "samz", "z", "layer", "height")
 MONITOR_NAMES = ("monitor", "control", "fpico6", "i0", "ion_chamber", "mon", "pico6", "integral")
 
+DEGREE_NAMES = ("", "deg", "degree", "degrees", "°")
 RADIAN_NAMES = ("rad", "radian", "radians")
+
+BEAM_LOST = 0.01
+"""A frame counts as lost if the monitor is below this part of its median."""
 
 
 class AxisLike(Protocol):
@@ -46,7 +50,7 @@ class ScanMotors:
     layer : ndarray of float64, shape (frames,), or None
         Height, in `translation_unit`; None when it does not move.
     monitor : ndarray of float64, shape (frames,), or None
-        Counts that are proportional to the intensity of the beam.
+        Counts that are proportional to the intensity of the beam; NaN where the beam was lost.
     translation_unit : str
     names : dict
         Role to the name of the axis that was taken for it.
@@ -110,21 +114,26 @@ def _values(axes: Mapping[str, AxisLike], name: str | None) -> NDArray[np.float6
 
 
 def _degrees(axis: AxisLike) -> NDArray[np.float64]:
-    values = np.asarray(axis.values, float)
-    return np.degrees(values) if axis.units.lower() in RADIAN_NAMES else values
+    values, units = np.asarray(axis.values, float), axis.units.strip().lower()
+    if units not in (*DEGREE_NAMES, *RADIAN_NAMES):
+        raise DataError(
+            f"The rotation {axis.path} is in {axis.units!r}, which is not known.", "Give it in degrees or radians."
+        )
+    return np.degrees(values) if units in RADIAN_NAMES else values
 
 
 def _monitor(axes: Mapping[str, AxisLike], name: str | None) -> NDArray[np.float64] | None:
     values = _values(axes, name)
     if values is None:
         return None
-    bad = np.flatnonzero(~(values > 0))
-    if bad.size:
+    usable = values[np.isfinite(values) & (values > 0)]
+    if usable.size < values.size / 2:
         raise DataError(
-            f"The monitor {name} is not positive at {bad.size} frames: {values[bad[0]]} at frame {bad[0]}.",
+            f"The monitor {name} is positive at only {usable.size} of {values.size} frames.",
             "Name another with --monitor, or leave it out with --monitor none.",
         )
-    return values
+    lost = ~(np.isfinite(values) & (values > BEAM_LOST * np.median(usable)))
+    return np.where(lost, np.nan, values)
 
 
 def _moves(axis: AxisLike) -> bool:

@@ -108,6 +108,7 @@ def assemble(
     }
     radial_units = str(scan["radial"].attrs["units"])
     mean_pattern = measured.mean_pattern - background.pattern.mean(axis=0)
+    voxel_units = f"counts/{unit}"
     counts = {"units": "counts"}
     variables: dict[str, Any] = {
         "mean_pattern": ("radial", mean_pattern, counts | {"long_name": "Mean pattern above the background"}),
@@ -117,16 +118,16 @@ def assemble(
         variables["mean_pattern_errors"] = ("radial", measured.mean_errors, counts)
     if references is not None:
         coords["phase"] = ("phase", list(references.names))
-        variables |= _phase_variables(references, analysis, mean_pattern, maps)
+        variables |= _phase_variables(references, analysis, mean_pattern, maps, voxel_units)
     if analysis.regions:
         coords["roi"] = ("roi", list(analysis.regions))
-        variables |= _region_variables(analysis, maps)
+        variables |= _region_variables(analysis, maps, voxel_units)
     if analysis.peaks:
         coords["peak"] = ("peak", [peak.name for peak in analysis.peaks])
-        variables |= _peak_variables(analysis, maps, radial_units)
+        variables |= _peak_variables(analysis, maps, voxel_units, radial_units)
     for name, volume in volumes.items():
         text = "Reconstructed intensity" if name == "volume" else "Standard deviation of the reconstructed intensity"
-        variables[name] = ((*VOXELS, "radial"), volume, {"units": f"counts/{unit}", "long_name": text})
+        variables[name] = ((*VOXELS, "radial"), volume, {"units": voxel_units, "long_name": text})
     default = "phase_map" if references is not None else "volume"
     attributes = {"default": default, "splitting": radial_map.splitting, "error_model": radial_map.error_model}
     return xr.Dataset(variables, coords, attributes)
@@ -137,6 +138,7 @@ def _phase_variables(
     analysis: VoxelAnalysis,
     mean_pattern: NDArray[np.float64],
     maps: Mapping[str, NDArray[Any]],
+    voxel_units: str,
 ) -> dict[str, Any]:
     amounts = maps["phase"] / references.scales
     # One factor for all phases, so that they can be compared with one another; the flux is not known.
@@ -156,15 +158,15 @@ def _phase_variables(
             np.moveaxis(amounts, -1, 0),
             {"units": "", "long_name": "Relative amount of dense phase", "peak_width_deg": references.peak_width},
         ),
-        "residual": (VOXELS, maps["residual"], {"units": "counts", "long_name": "Root mean square residual"}),
+        "residual": (VOXELS, maps["residual"], {"units": voxel_units, "long_name": "Root mean square residual"}),
         "reflections": (("phase", "reflection"), reflections, {"long_name": "Positions of the reflections"}),
         "reference": (("phase", "radial"), references.patterns, {"units": "", "long_name": "Computed pattern"}),
         "fit_pattern": ("radial", fitted, {"units": "counts", "long_name": "Fit of the phases to the mean pattern"}),
     }
 
 
-def _region_variables(analysis: VoxelAnalysis, maps: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    attributes = {"units": "counts", "long_name": "Sum over the region"}
+def _region_variables(analysis: VoxelAnalysis, maps: Mapping[str, NDArray[Any]], voxel_units: str) -> dict[str, Any]:
+    attributes = {"units": voxel_units, "long_name": "Sum over the region"}
     dims = ("roi", *VOXELS)
     variables = {"roi_intensity": (dims, analysis.region_maps(maps["functional"]), attributes)}
     if "functional_errors" in maps:
@@ -172,8 +174,10 @@ def _region_variables(analysis: VoxelAnalysis, maps: Mapping[str, NDArray[Any]])
     return variables
 
 
-def _peak_variables(analysis: VoxelAnalysis, maps: Mapping[str, NDArray[Any]], radial_units: str) -> dict[str, Any]:
-    units = {"area": f"counts.{radial_units}", "position": radial_units, "width": radial_units}
+def _peak_variables(
+    analysis: VoxelAnalysis, maps: Mapping[str, NDArray[Any]], voxel_units: str, radial_units: str
+) -> dict[str, Any]:
+    units = {"area": f"{voxel_units}.{radial_units}", "position": radial_units, "width": radial_units}
     texts = {"area": "Area above the background", "position": "Centre of mass", "width": "Full width at half maximum"}
     return {
         f"peak_{name}": (("peak", *VOXELS), values, {"units": units[name], "long_name": texts[name]})
