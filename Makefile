@@ -3,7 +3,7 @@
 # make peers  the packages that results are compared with, for tests that are skipped without them
 # make lint   format, types, layers;   make docs   the documentation;   make clean   forget all of it
 #
-# Everything happens in .venv, with the versions of constraints.txt. Debian, Python 3.11, a C++ compiler and
+# Everything happens in .venv, with the versions of constraints.txt. Debian, Python 3.11, GCC 12 or newer and
 # make are enough.
 
 PYTHON ?= python3

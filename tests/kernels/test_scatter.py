@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import fields
 from functools import cache
@@ -168,6 +170,46 @@ def test_invalid_pixels_leave_all_sums(model, dtype, dummy, delta, marks):
     kwargs = arguments(model, frames) | {"dummy": dummy, "delta_dummy": delta}
     sums = Scatter.build(pixel_map, **corrections())(frames, **kwargs)
     assert_close(sums, reference_scatter(pixel_map, frames, **corrections(), **kwargs), 1e-9)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_frame_broken_in_several_pieces_is_named_once_and_always_the_same(threads):
+    shape = (512, 512)
+    frame = encode_bitshuffle_lz4(np.random.default_rng(0).integers(0, 2**32, shape, np.uint64).astype("u4"))
+    broken, messages = bytearray(frame), set()
+    for at in range(12, len(broken) - 4096, len(broken) // 40):
+        broken[at : at + 4096] = bytes(4096)
+    scatter = Scatter.build(radial_map(shape))
+    for _ in range(20):
+        with pytest.raises(DataError) as caught:
+            scatter(EncodedFrames("bslz4", (bytes(broken),), shape, np.dtype("u4"), ("the frame",)), threads=threads)
+        messages.add(str(caught.value))
+    with pytest.raises(DataError) as caught:
+        scatter(EncodedFrames("bslz4", (bytes(broken),), shape, np.dtype("u4"), ("the frame",)))
+    assert messages == {str(caught.value)}
+
+
+WITHOUT_MORE_THREADS = """
+import resource
+import numpy as np
+from friedel import _native
+from friedel.kernels.scatter import PixelMap, Scatter
+pixel_map = PixelMap(50, np.arange(40001), np.arange(40000, dtype=np.int32) % 50, np.ones(40000, np.float32))
+frames = np.arange(40000 * 64, dtype=np.uint32).reshape(64, 1, 40000)
+scatter = Scatter.build(pixel_map)
+expected = scatter(frames).signal
+with open("/proc/self/statm") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 60 * 2**20,) * 2)
+assert np.array_equal(scatter(frames, threads=64).signal, expected)
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
+def test_a_system_that_gives_no_more_threads_only_takes_longer():
+    process = subprocess.run([sys.executable, "-c", WITHOUT_MORE_THREADS], capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stdout) == (0, "done\n"), process.stderr
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -11,5 +11,4 @@ void bind_poisson(nanobind::module_ &m);
 void bind_splitting(nanobind::module_ &m);
 void bind_decode(nanobind::module_ &m);
 void bind_scatter(nanobind::module_ &m);
-void bind_splitting(nanobind::module_ &m);
 }

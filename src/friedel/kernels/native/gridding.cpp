@@ -32,7 +32,8 @@ struct Tables {
     const float *scale;
 };
 
-// Buffers that a thread keeps for its next block: fresh pages for 50 MB cost as much as a third of the work on 32 channels.
+// Buffers that a thread keeps until it ends: fresh pages for 50 MB cost as much as a third of the work on 32 channels.
+// The threads of a runner live long and transform block after block; those of parallel_for would start anew each time.
 struct Scratch {
     Pair *take(std::size_t n) {
         if (n > size_) {

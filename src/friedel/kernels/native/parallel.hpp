@@ -30,7 +30,12 @@ void parallel_for(std::size_t count, int threads, Function &&function) {
     };
     std::vector<std::thread> pool;
     const std::size_t helpers = std::min<std::size_t>(threads, count) - 1;
-    for (std::size_t t = 0; t < helpers; ++t) pool.emplace_back(work);
+    pool.reserve(helpers);
+    try {
+        while (pool.size() < helpers) pool.emplace_back(work);
+    } catch (const std::exception &) {
+        // The system gives no more threads, or no memory for them: those that exist do the work.
+    }
     work();
     for (auto &thread : pool) thread.join();
     if (failure) std::rethrow_exception(failure);

@@ -360,8 +360,15 @@ static Aligned<double> means_of(const Request &request, int64_t first, int n_fra
     return means;
 }
 
-static bool run_pieces(Request &request, int64_t first, int n_frames, int lanes, int64_t piece_begin, int64_t piece_end,
-                       const double *mean, double *piece, double *sums) {
+// What is wrong with a frame, counted from the first of its group; nothing where there is no text.
+struct Problem {
+    const char *text = nullptr;
+    int frame = 0;
+};
+
+// Several pieces of one frame may run at a time: what is wrong is returned, not noted in the request.
+static Problem run_pieces(Request &request, int64_t first, int n_frames, int lanes, int64_t piece_begin, int64_t piece_end,
+                          const double *mean, double *piece, double *sums) {
     auto scratch = allocate<Scratch>(1, false);
     Work work = request.work;
     work.plan = &request.map.plan;
@@ -376,9 +383,7 @@ static bool run_pieces(Request &request, int64_t first, int n_frames, int lanes,
     work.sums = sums;
     work.scratch = scratch.get();
     kernels().scatter(work);
-    if (!work.problem) return true;
-    request.problems[first + work.failed] = work.problem;
-    return false;
+    return {work.problem, work.failed};
 }
 
 static int lanes_for(const Request &request, int64_t group) {
@@ -404,7 +409,11 @@ static void run_group(Request &request, int64_t first, int n_frames) {
     const auto mean = means_of(request, first, n_frames, lanes);
     auto sums = allocate<double>(n);
     auto piece = pieces > 1 ? allocate<double>(n) : nullptr;
-    if (run_pieces(request, first, n_frames, lanes, 0, pieces, mean.get(), pieces > 1 ? piece.get() : sums.get(), sums.get()))
+    double *const partial = pieces > 1 ? piece.get() : sums.get();
+    const Problem problem = run_pieces(request, first, n_frames, lanes, 0, pieces, mean.get(), partial, sums.get());
+    if (problem.text)
+        request.problems[first + problem.frame] = problem.text;
+    else
         write_sums(request, sums.get(), first, n_frames, lanes);
 }
 
@@ -414,11 +423,17 @@ static void split_group(Request &request, int64_t first, int n_frames) {
     const int64_t n = request.sums_of_group(lanes), pieces = request.map.plan.n_pieces();
     const auto mean = means_of(request, first, n_frames, lanes);
     std::vector<Aligned<double>> partial(pieces);
+    std::vector<Problem> problems(pieces);
     parallel_for(pieces, request.threads, [&](std::size_t p) {
         partial[p] = allocate<double>(n);
-        if (!run_pieces(request, first, n_frames, lanes, p, p + 1, mean.get(), partial[p].get(), partial[p].get())) partial[p].reset();
+        problems[p] = run_pieces(request, first, n_frames, lanes, p, p + 1, mean.get(), partial[p].get(), partial[p].get());
     });
-    if (std::any_of(partial.begin(), partial.end(), [](const auto &sums) { return !sums; })) return;
+    // The first piece in order is where run_group would have stopped.
+    for (const Problem &problem : problems)
+        if (problem.text) {
+            request.problems[first + problem.frame] = problem.text;
+            return;
+        }
     auto sums = allocate<double>(n);
     for (const auto &part : partial)
         for (int64_t i = 0; i < n; ++i) sums.get()[i] += part.get()[i];

@@ -298,15 +298,16 @@ void share_outline(Outline &outline, const Axis &radial, const Axis &azimuth, bo
     if (last_turn > first_turn) shares.merge(pixel);
 }
 
-Axis axis_of(double low, double step, std::int64_t n, double turn) { return Axis{low, step, n, turn}; }
+// (low, step, n, turn), or () for no axis.
+Axis axis_from(const nb::tuple &values) {
+    if (values.size() == 0) return Axis{};
+    return {nb::cast<double>(values[0]), nb::cast<double>(values[1]), nb::cast<std::int64_t>(values[2]),
+            nb::cast<double>(values[3])};
+}
 
 nb::tuple split_centers(Values radial, Values azimuth, Mask mask, nb::tuple radial_axis, nb::tuple azimuth_axis) {
-    const Axis r = axis_of(nb::cast<double>(radial_axis[0]), nb::cast<double>(radial_axis[1]),
-                           nb::cast<std::int64_t>(radial_axis[2]), 0.0);
+    const Axis r = axis_from(radial_axis), a = axis_from(azimuth_axis);
     const bool two = azimuth_axis.size() > 0;
-    const Axis a = two ? axis_of(nb::cast<double>(azimuth_axis[0]), nb::cast<double>(azimuth_axis[1]),
-                                 nb::cast<std::int64_t>(azimuth_axis[2]), nb::cast<double>(azimuth_axis[3]))
-                       : Axis{};
     const std::size_t n = radial.shape(0);
     Shares shares(n);
     {
@@ -321,12 +322,8 @@ nb::tuple split_centers(Values radial, Values azimuth, Mask mask, nb::tuple radi
 
 nb::tuple split_boxes(Values radial, Values radial_half, Values azimuth, Values azimuth_half, Mask mask,
                       nb::tuple radial_axis, nb::tuple azimuth_axis, double pole) {
-    const Axis r = axis_of(nb::cast<double>(radial_axis[0]), nb::cast<double>(radial_axis[1]),
-                           nb::cast<std::int64_t>(radial_axis[2]), 0.0);
+    const Axis r = axis_from(radial_axis), a = axis_from(azimuth_axis);
     const bool two = azimuth_axis.size() > 0;
-    const Axis a = two ? axis_of(nb::cast<double>(azimuth_axis[0]), nb::cast<double>(azimuth_axis[1]),
-                                 nb::cast<std::int64_t>(azimuth_axis[2]), nb::cast<double>(azimuth_axis[3]))
-                       : Axis{};
     const std::size_t n = radial.shape(0);
     Shares shares(n);
     const double pole_x = std::isfinite(pole) ? r.scaled(pole) : -HUGE_VAL;
@@ -352,10 +349,7 @@ nb::tuple split_boxes(Values radial, Values radial_half, Values azimuth, Values 
 
 nb::tuple split_polygons(Corners radial, Corners azimuth, Mask mask, nb::tuple radial_axis, nb::tuple azimuth_axis,
                          bool two_dimensional, double pole) {
-    const Axis r = axis_of(nb::cast<double>(radial_axis[0]), nb::cast<double>(radial_axis[1]),
-                           nb::cast<std::int64_t>(radial_axis[2]), 0.0);
-    const Axis a = axis_of(nb::cast<double>(azimuth_axis[0]), nb::cast<double>(azimuth_axis[1]),
-                           nb::cast<std::int64_t>(azimuth_axis[2]), nb::cast<double>(azimuth_axis[3]));
+    const Axis r = axis_from(radial_axis), a = axis_from(azimuth_axis);
     const std::size_t n = radial.shape(0);
     Shares shares(n);
     {
@@ -368,6 +362,7 @@ nb::tuple split_polygons(Corners radial, Corners azimuth, Mask mask, nb::tuple r
     }
     return give(std::move(shares));
 }
+
 nb::tuple extent(Values values, Mask mask) {
     double low = HUGE_VAL, high = -HUGE_VAL;
     const std::size_t pixels = mask.shape(0), each = pixels ? values.shape(0) / pixels : 0;
