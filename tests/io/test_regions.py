@@ -171,9 +171,25 @@ class TestResume:
             Path(sink.partial).unlink()
         if change == "short":
             os.truncate(sink.partial, 900)
-        with RegionFile.create(tmp_path / "out.h5", regions, "b" if change == "fingerprint" else "a") as sink:
+        fingerprint = "b" if change == "fingerprint" else "a"
+        with RegionFile.create(tmp_path / "out.h5", regions, fingerprint, overwrite=True) as sink:
             assert not sink.resumed
             assert sink.message.startswith("Starting over")
+            assert len(sink.pending(cut_blocks(10, 3))) == 4
+
+    def test_complete_blocks_of_other_work_are_not_given_up_unasked(self, tmp_path):
+        """They may be hours of work, and an option mistyped."""
+        blocks = cut_blocks(10, 3)
+        with RegionFile.create(tmp_path / "out.h5", ROWS, "a") as sink:
+            fill(sink, blocks[:2], rows)
+        with pytest.raises(OutputError, match=r"out\.h5\.partial: holds 6 complete items(.|\n)*--overwrite"):
+            RegionFile.create(tmp_path / "out.h5", ROWS, "b")
+        with RegionFile.create(tmp_path / "out.h5", ROWS, "a") as sink:
+            assert sink.pending(blocks) == blocks[2:], "the blocks are still there"
+
+    def test_a_run_without_complete_blocks_is_no_loss(self, tmp_path):
+        RegionFile.create(tmp_path / "out.h5", ROWS, "a").close()
+        with RegionFile.create(tmp_path / "out.h5", ROWS, "b") as sink:
             assert len(sink.pending(cut_blocks(10, 3))) == 4
 
     @pytest.mark.parametrize("cut", range(1, 40, 6))

@@ -14,8 +14,8 @@ from typing import Any
 from .errors import FileError
 
 WHOLE_HASH_LIMIT = 64 * 1024**2
-NO_INFLUENCE = ("output", "report", "overwrite")
-"""Parameters that say where a result goes, not what it is."""
+NO_INFLUENCE = ("output", "report", "overwrite", "block_frames")
+"""Parameters that say where a result goes or in what portions it is made, not what it is."""
 
 SAMPLES = 16
 SAMPLE_SIZE = 1024**2
@@ -141,7 +141,7 @@ class Provenance:
     def fingerprint(self) -> str:
         """Return a short name of the work: equal for executions that give the same result.
 
-        It covers the task, its parameters but for where the result goes, the input files and friedel's version;
+        It covers the task, its parameters but for those in `NO_INFLUENCE`, the input files and friedel's version;
         not the device or the moment.
         """
         parameters = {key: value for key, value in self.parameters.items() if key not in NO_INFLUENCE}

@@ -112,13 +112,13 @@ class RegionFile:
         fingerprint : str
             Names the work: parameters, inputs and versions. Blocks of a run with another one are not used.
         overwrite : bool
-            Whether a file at `path` may be replaced, when all is complete.
+            Whether a file at `path` may be replaced, when all is complete, and complete blocks of other work given up.
 
         Raises
         ------
         OutputError
-            If the file exists, the folder cannot be written, another process is at work on it, or the disk has not
-            enough space for the whole result.
+            If the file exists, or complete blocks of other work do, and `overwrite` is false; the folder cannot be
+            written, another process is at work on it, or the disk has not enough space for the whole result.
         """
         text = str(Path(path).absolute())  # other processes may work elsewhere
         if Path(text).exists() and not overwrite:
@@ -128,7 +128,7 @@ class RegionFile:
         except OSError as error:
             raise output_error(text, error) from None
         try:
-            return _begin(text, regions, fingerprint, journal)
+            return _begin(text, regions, fingerprint, journal, overwrite)
         except BaseException as error:
             _abandon(text, journal)
             if isinstance(error, OSError):
@@ -320,7 +320,9 @@ def _covered(block: Block, done: Sequence[tuple[int, int]]) -> bool:
 # ---- laying out
 
 
-def _begin(path: str, regions: Mapping[str, RegionSpec], fingerprint: str, journal: Journal) -> RegionFile:
+def _begin(
+    path: str, regions: Mapping[str, RegionSpec], fingerprint: str, journal: Journal, overwrite: bool
+) -> RegionFile:
     partial = Path(path + PARTIAL)
     skeleton = path + PARTIAL + ".new"
     _check_space(path, partial, sum(spec.stored_bytes for spec in regions.values()))
@@ -333,10 +335,18 @@ def _begin(path: str, regions: Mapping[str, RegionSpec], fingerprint: str, journ
             _restore_metadata(skeleton, partial, places)
             dropped = _verify(sink, journal)
             sink.resumed = bool(journal.lines)
-            items = sum(stop - start for start, stop in journal.completed)
-            sink.message = f"Going on with {partial}: {items} items are complete." if sink.resumed else ""
+            going_on = f"Going on with {partial}: {_complete_items(journal)} items are complete."
+            sink.message = going_on if sink.resumed else ""
             sink.message += f" {dropped} damaged blocks are done again." if dropped else ""
             return sink
+        if _is_other_work(partial, journal, header) and not overwrite:
+            raise OutputError(
+                partial,
+                f"holds {_complete_items(journal)} complete items of a run with other parameters, inputs or version of "
+                "friedel.",
+                "Give the command of that run to go on with it, choose another output, or give the work up "
+                "(--overwrite).",
+            )
         sink.message = f"Starting over: {reason}." if journal.header is not None else ""
         journal.clear()  # first: its lines must never stand beside a new, empty file
         _allocate(path, skeleton, partial)
@@ -381,6 +391,16 @@ def _why_not_resume(partial: Path, journal: Journal, header: dict[str, Any]) -> 
     if partial.stat().st_size < header["size"]:
         return f"{partial} is damaged"
     return ""
+
+
+def _is_other_work(partial: Path, journal: Journal, header: dict[str, Any]) -> bool:
+    """Whether blocks are complete that could still be used, but not for this result."""
+    old = journal.header
+    return old is not None and old != header and bool(journal.lines) and partial.exists()
+
+
+def _complete_items(journal: Journal) -> int:
+    return sum(stop - start for start, stop in journal.completed)
 
 
 def _allocate(path: str, skeleton: str, partial: Path) -> None:

@@ -310,24 +310,50 @@ class TestOutput:
         assert Path(drawn).stat().st_size > 1000
 
 
-def test_killed_in_the_middle_the_same_command_goes_on(folder: Path) -> None:
-    """`kill -9`, then the same command: the same content, nothing left beside it."""
-    write_scan(Path("scan.h5"), np.random.default_rng(1).poisson(20.0, (N_FRAMES, *SHAPE)).astype("i4"))
-    words = ["integrate1d", *["scan.h5"] * 40, *INTEGRATE, "--block-frames", "2", "--error-model", "poisson", "--quiet"]
-    command = [sys.executable, "-m", "friedel.apps.cli", *words]
-    journal = Path("out.h5.journal")
-    process = subprocess.Popen(command)
+DURABLE_AT_ONCE = """
+from friedel.apps.cli import main
+from friedel.io import regions
+regions.SYNC_SECONDS = regions.SYNC_SHARE = 0
+main()
+"""
+
+
+def start_and_kill(words: list[str], journal: Path) -> None:
+    """Run a command and kill it when the journal tells of two complete blocks."""
+    process = subprocess.Popen([sys.executable, "-c", DURABLE_AT_ONCE, *words, "--quiet"])
     end = time.monotonic() + 60
-    while time.monotonic() < end and process.poll() is None and not (journal.exists() and journal.stat().st_size > 0):
+    while time.monotonic() < end and process.poll() is None:
+        if journal.exists() and journal.read_bytes().count(b"\n") >= 3:
+            break
         time.sleep(0.002)
+    assert process.poll() is None, "it ended before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_killed_in_the_middle_the_same_command_goes_on(folder: Path) -> None:
+    """`kill -9`, then the same command with other blocks: the same content, nothing left beside it."""
+    write_scan(Path("scan.h5"), np.random.default_rng(1).poisson(20.0, (N_FRAMES, *SHAPE)).astype("i4"))
+    words = ["integrate1d", *["scan.h5"] * 40, *INTEGRATE, "--error-model", "poisson"]
+    start_and_kill([*words, "--block-frames", "2"], Path("out.h5.journal"))
     assert not Path("out.h5").exists()
-    subprocess.run(command, check=True)
+    command = [sys.executable, "-m", "friedel.apps.cli", *words]
+    done = subprocess.run([*command, "--block-frames", "3"], check=True, capture_output=True, text=True)
+    assert "Going on with" in done.stderr
     assert sorted(path.name for path in Path().glob("out*")) == ["out.h5"]
     with h5py.File("out.h5") as file:
         resumed = {name: file[f"entry/intensity/{name}"][()] for name in ("intensity", "intensity_errors")}
-    subprocess.run([*command, "--overwrite"], check=True)
+    subprocess.run([*command, "--overwrite", "--quiet"], check=True)
     with h5py.File("out.h5") as file:
         for name, values in resumed.items():
             np.testing.assert_array_equal(values, file[f"entry/intensity/{name}"][()])
+
+
+def test_half_a_result_is_not_given_up_for_another_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["integrate1d", *["scan.h5"] * 40, *INTEGRATE]
+    start_and_kill([*words, "--block-frames", "2"], Path("out.h5.journal"))
+    said = refused(capsys, *words, "--polarization", "0.9")
+    assert "out.h5.partial: holds" in said
+    assert "--overwrite" in said
+    assert run([*words, "--polarization", "0.9", "--quiet", "--overwrite"]) == 0
+    assert sorted(path.name for path in Path().glob("out*")) == ["out.h5"]

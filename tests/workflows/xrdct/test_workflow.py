@@ -179,25 +179,29 @@ def test_the_file_opens_by_default(scan: Path, tmp_path: Path) -> None:
 
 WORK = """
 import friedel, sys
-friedel.xrdct(sys.argv[1], geometry=sys.argv[2], npt=400, phases=("CeO2", "Ni"), output=sys.argv[3], block_frames=4,
-              threads=1)
+from friedel.io import regions
+regions.SYNC_SECONDS = regions.SYNC_SHARE = 0
+friedel.xrdct(sys.argv[1], geometry=sys.argv[2], npt=400, phases=("CeO2", "Ni"), output=sys.argv[3],
+              block_frames=int(sys.argv[4]), threads=1, progress=True)
 """
 
 
 def test_killed_in_the_middle_it_goes_on(scan: Path, tmp_path: Path) -> None:
-    """`kill -9`, then the same command: what was complete is kept, and the files hold the same."""
+    """`kill -9`, then the same command with other blocks: what was complete is kept, and the files hold the same."""
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     run(scan, tmp_path / "whole" / "maps.h5", block_frames=4)
     output = tmp_path / "killed" / "maps.h5"
     command = [sys.executable, "-c", WORK, str(scan / "scan.h5"), str(scan / "setup.poni"), str(output)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "4"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = output.with_name("maps_sinograms.h5.journal")
-    wait_for(lambda: journal.exists() and journal.stat().st_size > 0, process)
+    wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3, process)
+    assert process.poll() is None, "it ended before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not output.exists()
-    subprocess.run(command, check=True, capture_output=True)
+    again = subprocess.run([*command, "5"], check=True, capture_output=True, text=True)
+    assert f"Going on with {journal.with_suffix('.partial')}" in again.stderr
     for file in ("maps.h5", "maps_sinograms.h5"):
         assert content(tmp_path / "whole" / file) == content(tmp_path / "killed" / file)
     assert sorted(path.name for path in output.parent.iterdir()) == ["maps.h5", "maps_sinograms.h5"]
