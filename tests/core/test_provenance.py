@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from friedel.core import provenance
-from friedel.core.errors import FileError
-from friedel.core.provenance import InputFile, Provenance
+from friedel.core.errors import FileError, ParameterError
+from friedel.core.provenance import InputFile, Provenance, refuse_to_replace_inputs
 
 plain = st.recursive(
     st.none()
@@ -93,3 +93,16 @@ def test_notes_are_added() -> None:
     record = Provenance.begin("x", 1, {}, "cpu").with_notes(center=3.5).with_notes(layout="snake")
     assert record.notes == {"center": 3.5, "layout": "snake"}
     assert record.folder == os.getcwd()  # noqa: PTH109 - the specification, not the implementation
+
+
+def test_an_input_is_no_output_under_any_name(tmp_path: Path) -> None:
+    data = tmp_path / "data.h5"
+    data.write_bytes(b"counts")
+    (tmp_path / "symbolic.h5").symlink_to(data)
+    (tmp_path / "hard.h5").hardlink_to(data)
+    for name in ("data.h5", "symbolic.h5", "hard.h5", "./data.h5"):
+        with pytest.raises(ParameterError, match="read here"):
+            refuse_to_replace_inputs([None, tmp_path / "new.h5", tmp_path / name], ["CeO2", data])
+    refuse_to_replace_inputs([None, tmp_path / "new.h5"], [data])
+    (tmp_path / "old.h5").write_bytes(b"earlier")
+    refuse_to_replace_inputs([tmp_path / "old.h5"], [data, tmp_path / "absent.cbf"])

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .errors import FileError
+from .errors import FileError, ParameterError
 
 WHOLE_HASH_LIMIT = 64 * 1024**2
 NO_INFLUENCE = ("output", "report", "overwrite", "block_frames")
@@ -84,6 +84,42 @@ def _hash_file(path: str | Path, size: int) -> str:
             stream.seek(sample * (size - SAMPLE_SIZE) // (SAMPLES - 1))
             digest.update(stream.read(SAMPLE_SIZE))
     return f"blake2b-sampled:{digest.hexdigest()}"
+
+
+def refuse_to_replace_inputs(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path]) -> None:
+    """Make sure that no file to be written is one that is read, under whatever name: overwriting is for results.
+
+    Parameters
+    ----------
+    outputs : iterable of path-like or None
+        Every file that will be written; None is left out.
+    inputs : iterable of path-like
+        Every file that is read; names of no file (built-in phases) are left out.
+
+    Raises
+    ------
+    ParameterError
+        If a file is both.
+    """
+    existing = {identity: path for path in outputs if path is not None and (identity := _identity(path))}
+    if not existing:
+        return
+    for path in inputs:
+        identity = _identity(path)
+        if identity in existing:
+            raise ParameterError(
+                f"{existing[identity]}: would replace {path}, which is read here.",
+                "Choose another name to write to; an input is never overwritten.",
+            )
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others, through links too; None where there is no file."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True)

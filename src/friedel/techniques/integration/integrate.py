@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import OutputError, ParameterError
-from friedel.core.provenance import Provenance
+from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument import Geometry
 from friedel.io import (
     FrameSource,
@@ -28,7 +28,7 @@ from friedel.io import (
     write_dataset,
     write_pattern,
 )
-from friedel.io.frames import parse_region
+from friedel.io.frames import expand, parse_region
 
 from .corrections import image_for
 from .integrator import checked_factors, frames_per_block
@@ -80,6 +80,9 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
 
 def _integrate(parameters: Integration, context: Context, npt_azimuth: int | None) -> xr.Dataset:
     source = open_scan(parameters)
+    output = parameters.output
+    written = _text_files(output, source.n_frames) if output is not None and _is_text(output) else [output]
+    refuse_to_replace_inputs([*written, parameters.report], input_files(parameters, source))
     factors = None
     if parameters.monitor is not None:
         factors = checked_factors(
@@ -113,8 +116,8 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
                 write_pattern(path, result.isel(frame=number))
             return result
         sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))
-    written: xr.Dataset = open_dataset(parameters.output)
-    return written
+    stored: xr.Dataset = open_dataset(parameters.output)
+    return stored
 
 
 def open_scan(parameters: Integration) -> FrameSource:
@@ -207,6 +210,13 @@ def _sink(
         return MemorySink(regions)
     fingerprint = record.fingerprint() if record is not None else ""
     return RegionFile.create(parameters.output, regions, fingerprint, parameters.overwrite)
+
+
+def input_files(parameters: Integration, source: FrameSource) -> list[str]:
+    """Return every file that is read: those named, those that they link to, geometry and images."""
+    named = [path for path, _ in expand(parameters.frames)]
+    given = (parameters.geometry, parameters.mask, parameters.dark, parameters.flat)
+    return [*(path.partition("::")[0] for path in given if path), *named, *source.files]
 
 
 def describe_inputs(parameters: Integration, context: Context, source: FrameSource) -> Provenance | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import ParameterError
-from friedel.core.provenance import Provenance
+from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.data.conventions import coordinate
 from friedel.io import MemorySink, RegionFile, RegionSpec, open_dataset, read_provenance, write_dataset
 from friedel.io.tomograms import RawSinograms, Tomogram, open_tomogram
@@ -154,6 +154,7 @@ def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
         translation=parameters.translation,
         monitor=parameters.monitor,
     ).select(parse_range(parameters.layers, "layers"), parse_range(parameters.channels, "channels"))
+    refuse_to_replace_inputs([parameters.output, parameters.report], [parameters.sinograms])
     # What cannot work is refused before anything is read at length.
     beam = _beam(scan, parameters, None)
     build_plan(ParallelBeam.build([0, 60, 120], 8), parameters.method, **_options(parameters))

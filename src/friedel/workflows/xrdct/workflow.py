@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import DataError, OutputError, ParameterError
-from friedel.core.provenance import Provenance
+from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument.scan_layout import ScanLayout
 from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
 from friedel.io.regions import map_rows
-from friedel.techniques.integration.integrate import build_map, describe_inputs, open_scan
+from friedel.techniques.integration.integrate import build_map, describe_inputs, input_files, open_scan
 from friedel.techniques.integration.integrator import frames_per_block
 from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.integration.tasks import Integration
@@ -72,6 +72,10 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     started = time.monotonic()
     _check_parameters(parameters)
     source = open_scan(parameters)
+    refuse_to_replace_inputs(
+        [parameters.output, sinogram_file(parameters.output), parameters.report],
+        [*input_files(parameters, source), *parameters.phases],
+    )
     motors = ScanMotors.identify(
         source.axes,
         parameters.rotation,

@@ -1,0 +1,68 @@
+"""No task writes over what it reads, whatever it is told about overwriting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from friedel.apps.cli.main import run
+from friedel.instrument import Detector, Geometry
+from friedel.io import write_dataset
+from io_files import cbf, eiger, virtual
+
+SHAPE = (20, 33)
+ANGLES, TRANSLATIONS = 15, 8
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Scans of both kinds of masters, images, sinograms and a geometry, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    Geometry(Detector.from_shape(SHAPE, 1e-3), 0.1, 0.01, 0.015, wavelength=5e-11).save("setup.dat")
+    frames = np.random.default_rng(0).poisson(20.0, (6, *SHAPE)).astype("u4")
+    eiger(tmp_path, frames)
+    virtual(tmp_path, frames)
+    for number in range(2):
+        cbf(tmp_path / f"mask_{number:05d}.cbf", np.zeros(SHAPE, "i4"))
+    cube = np.ones((1, ANGLES, TRANSLATIONS, 5), np.float32)
+    coords = {
+        "angle": ("angle", np.arange(ANGLES) * 12.0, {"units": "deg"}),
+        "translation": ("translation", np.arange(float(TRANSLATIONS)), {"units": "mm"}),
+        "radial": ("radial", np.arange(5.0), {"units": "1/nm"}),
+        "layer": ("layer", [0.0], {"units": "mm"}),
+    }
+    dims = ("layer", "angle", "translation", "radial")
+    write_dataset("m_sinograms.h5", xr.Dataset({"sinogram": (dims, cube, {"units": "count"})}, coords))
+    return tmp_path
+
+
+GEOMETRY = ("--geometry", "setup.dat")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["integrate1d", "scan_master.h5", *GEOMETRY, "-o", "scan_master.h5"],
+        ["integrate1d", "scan_*ter.h5", *GEOMETRY, "-o", "../{folder}/scan_master.h5"],
+        ["integrate2d", "scan_master.h5", *GEOMETRY, "-o", "scan_data_000002.h5"],
+        ["integrate1d", "lima.h5", *GEOMETRY, "-o", "lima_0001.h5"],
+        ["integrate1d", "lima.h5", *GEOMETRY, "-o", "lima.h5"],
+        ["integrate1d", "mask_00000.cbf", *GEOMETRY, "-o", "setup.dat"],
+        ["integrate1d", "scan_master.h5", *GEOMETRY, "--mask", "mask_00001.cbf", "-o", "mask_00001.cbf"],
+        ["integrate1d", "mask_0*.cbf", *GEOMETRY, "--dark", "pattern_00001.dat", "-o", "pattern.dat"],
+        ["xrdct", "scan_master.h5", *GEOMETRY, "-o", "scan_data_000001.h5"],
+        ["xrdct", "m_sinograms.h5", *GEOMETRY, "-o", "m.h5"],
+        ["reconstruct", "m_sinograms.h5", "-o", "m_sinograms.h5"],
+    ],
+    ids=" ".join,
+)
+def test_refused_whatever_overwrite_says(folder: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    (folder / "pattern_00001.dat").write_bytes((folder / "mask_00000.cbf").read_bytes())
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    words = [word.replace("{folder}", folder.name) for word in words]
+    assert run([*words, "--overwrite", "--quiet"]) == 2
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert "read here" in capsys.readouterr().err
