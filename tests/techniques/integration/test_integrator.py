@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -88,6 +90,26 @@ def test_the_dimension_of_the_frames_keeps_its_name_and_coordinates() -> None:
     result = Integrator(geometry(), npt=10).integrate1d(labelled)
     assert result["intensity"].dims == ("angle", "radial")
     np.testing.assert_array_equal(result["angle"], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"error_modle": "poisson"}, "no option error_modle.\nDid you mean error_model?"),
+        ({"npt_azimuth": 36}, "no option npt_azimuth"),
+        ({"splitting": "ful"}, "splitting is 'ful'"),
+        ({"unit": "q"}, "radial unit"),
+        ({"npt": 10.5}, "npt is 10.5"),
+    ],
+)
+def test_options_are_checked_at_once(options, message) -> None:
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        Integrator(geometry(), **options)
+
+
+def test_variances_below_zero_are_refused() -> None:
+    with pytest.raises(DataError, match="variance has values below zero"):
+        Integrator(geometry(), npt=10).integrate1d(frames(), variance=np.full(SHAPE, -1.0))
 
 
 def test_maps_are_built_once(monkeypatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -365,6 +367,38 @@ class TestStorage:
         with pytest.raises(GeometryError, match="another geometry"):
             RadialMap.load(tmp_path / "map.h5", setup(distance=0.2))
 
+    @pytest.mark.parametrize("part", ["pointers", "bins", "weights", "excluded"])
+    def test_not_without_one_of_its_arrays(self, tmp_path, part) -> None:
+        self.build().save(tmp_path / "map.h5")
+        with h5py.File(tmp_path / "map.h5", "a") as file:
+            del file[part]
+        with pytest.raises(FileError, match=rf"map\.h5.*'{part}' is missing"):
+            RadialMap.load(tmp_path / "map.h5")
+
+    @pytest.mark.parametrize("key", ["options", "geometry", "radial", "azimuth"])
+    @pytest.mark.parametrize("value", [None, 3, {"no": "such"}])
+    def test_not_with_a_description_of_something_else(self, tmp_path, key, value) -> None:
+        self.build().save(tmp_path / "map.h5")
+        with h5py.File(tmp_path / "map.h5", "a") as file:
+            description = json.loads(file.attrs["description"])
+            if value is None:
+                del description[key]
+            else:
+                description[key] = value
+            file.attrs["description"] = json.dumps(description)
+        with pytest.raises(FileError, match=r"map\.h5"):
+            RadialMap.load(tmp_path / "map.h5")
+
+    @pytest.mark.parametrize("part", ["pointers", "excluded"])
+    def test_not_with_arrays_that_do_not_fit(self, tmp_path, part) -> None:
+        self.build().save(tmp_path / "map.h5")
+        with h5py.File(tmp_path / "map.h5", "a") as file:
+            values = file[part][:-1]
+            del file[part]
+            file[part] = values
+        with pytest.raises(FileError, match=r"map\.h5"):
+            RadialMap.load(tmp_path / "map.h5")
+
     def test_not_from_another_file(self, tmp_path) -> None:
         (tmp_path / "map.h5").write_bytes(b"no such thing")
         with pytest.raises(FileError, match=r"map\.h5"):
@@ -379,6 +413,11 @@ class TestStorage:
         ({"error_model": "gauss"}, "error_model"),
         ({"npt": 0}, "npt"),
         ({"npt_azimuth": 0}, "npt_azimuth"),
+        ({"npt": 10.5}, "npt is 10.5"),
+        ({"npt": True}, "npt is True"),
+        ({"npt_azimuth": "36"}, "npt_azimuth is '36'"),
+        ({"npt": 2**40}, "2147483647 bins at most"),
+        ({"npt": 2**20, "npt_azimuth": 2**11}, "2147483647 bins at most"),
         ({"radial_range": (5, 5)}, "radial_range"),
         ({"radial_range": (0, math.nan)}, "radial_range"),
         ({"azimuth_range": (0, 400)}, "azimuth_range"),
@@ -388,6 +427,13 @@ class TestStorage:
 def test_parameters_that_mean_nothing_are_named(options, message) -> None:
     with pytest.raises(ParameterError, match=message):
         RadialMap.build(setup(), **options)
+
+
+def test_more_bins_than_memory_holds_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}[name])
+    RadialMap.build(setup(), npt=15_000)
+    with pytest.raises(ParameterError, match="npt is 17000: that takes"):
+        RadialMap.build(setup(), npt=17_000)
 
 
 def test_images_of_another_shape_are_named() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+import os
 from collections.abc import Callable, Iterable
 
 from friedel.core.errors import DataError, ParameterError
@@ -12,6 +14,12 @@ from .pixels import TURN, Discontinuity
 
 WIDENING = 1.0 + 2.0**-23
 """The upper end of a grid is moved up by this factor, so that the largest value falls inside the last bin."""
+
+MOST_BINS = 2**31 - 1
+"""Bins have numbers of 32 bits."""
+
+LEAST_BYTES_PER_BIN = 8 * 32
+"""What the sums over all pixels, and over those of one frame, take while they are made."""
 
 Extents = Callable[[], Iterable[tuple[float, float]]]
 
@@ -39,7 +47,7 @@ def radial_grid(
     DataError
         If there is no pixel to take the range from.
     """
-    _check_npt("npt", npt)
+    check_bins(npt)
     if limits is not None:
         low, high = limits
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -75,7 +83,7 @@ def azimuth_grid(
     DataError
         If there is no pixel to take the range from.
     """
-    _check_npt("npt_azimuth", npt_azimuth)
+    check_bins(1, npt_azimuth)
     if limits is not None:
         low, high = limits
         if not (math.isfinite(low) and math.isfinite(high)):
@@ -104,6 +112,25 @@ def _joined(extents: Iterable[tuple[float, float]]) -> tuple[float, float]:
     return low, high
 
 
-def _check_npt(name: str, npt: int) -> None:
-    if npt < 1:
-        raise ParameterError(f"{name} is {npt}.", "Give a whole number of bins, 1 or more.")
+def check_bins(npt: int, npt_azimuth: int | None = None) -> None:
+    """Check that these are numbers of bins, and that a grid of so many can be worked with.
+
+    Raises
+    ------
+    ParameterError
+        If they are not, or there are more bins than can be numbered or kept in memory.
+    """
+    for name, value in (("npt", npt), ("npt_azimuth", 1 if npt_azimuth is None else npt_azimuth)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
+            raise ParameterError(f"{name} is {value!r}.", "Give a whole number of bins, 1 or more.")
+    n_bins = operator.index(npt) * (1 if npt_azimuth is None else operator.index(npt_azimuth))
+    shown = f"npt is {npt}" if npt_azimuth is None else f"npt x npt_azimuth is {npt} x {npt_azimuth}"
+    if n_bins > MOST_BINS:
+        raise ParameterError(f"{shown}: there can be {MOST_BINS} bins at most.", "Give fewer bins.")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if n_bins * LEAST_BYTES_PER_BIN > memory:
+        raise ParameterError(
+            f"{shown}: that takes {n_bins * LEAST_BYTES_PER_BIN / 1e9:.0f} GB for one frame, and this computer has "
+            f"{memory / 1e9:.0f} GB of memory.",
+            "Give fewer bins.",
+        )

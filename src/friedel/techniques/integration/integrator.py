@@ -18,7 +18,8 @@ from friedel.instrument import Geometry
 from friedel.io import FrameSource
 from friedel.io.lazy import source_of
 
-from .options import MapOptions
+from .grid import check_bins
+from .options import MapOptions, check_options
 from .patterns import Patterns
 from .radial_map import FrameBlock, Frames, RadialMap
 from .results import label_patterns
@@ -60,6 +61,11 @@ class Integrator:
         Further parameters of `RadialMap.build`: unit, splitting, error_model, mask, dark, flat, polarization,
         solid_angle, radial_range, azimuth_range, dummy, ...
 
+    Raises
+    ------
+    ParameterError
+        If there is no such option, or no such choice for it.
+
     Examples
     --------
     >>> integrator = Integrator(geometry, npt=1000, unit="q_nm^-1", error_model="poisson")  # doctest: +SKIP
@@ -67,6 +73,8 @@ class Integrator:
     """
 
     def __init__(self, geometry: Geometry, *, npt: int = 1000, **options: Unpack[MapOptions]) -> None:
+        check_options(options)
+        check_bins(npt)
         self.geometry = geometry
         self.npt = npt
         self.options = options

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, get_args
 
 from numpy.typing import ArrayLike
 
+from friedel.core.errors import ParameterError
 from friedel.core.units import RadialUnit
+from friedel.instrument.radial import radial_scale
 
 from .pixels import Discontinuity, Splitting
-from .radial_map import ErrorModel, Negative
+
+ErrorModel = Literal["none", "poisson", "azimuthal", "variance"]
+Negative = Literal["refuse", "keep", "mask"]
+
+CHOICES: dict[str, Any] = {
+    "splitting": Splitting,
+    "error_model": ErrorModel,
+    "negative": Negative,
+    "discontinuity": Discontinuity,
+}
 
 
 class MapOptions(TypedDict, total=False):
@@ -35,3 +48,24 @@ class MapOptions(TypedDict, total=False):
     empty: float
     keep_sums: bool
     threads: int | None
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check the names of options, and the values of those that offer a choice.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such option, or no such choice.
+    """
+    known = MapOptions.__annotations__
+    for name, value in options.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            remedy = f"Did you mean {near[0]}?" if near else f"Options: {', '.join(known)}."
+            raise ParameterError(f"There is no option {name}.", remedy)
+        if name == "unit":
+            radial_scale(value)
+        allowed = get_args(CHOICES.get(name))
+        if allowed and value not in allowed:
+            raise ParameterError(f"{name} is {value!r}.", f"Choose one of {', '.join(allowed)}.")

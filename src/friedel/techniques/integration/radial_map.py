@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from friedel.core.errors import DataError, ParameterError
+from friedel.core.errors import DataError
 from friedel.core.units import RadialUnit
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
@@ -21,12 +19,12 @@ from friedel.kernels.scatter import BinSums, PixelMap, Scatter
 from friedel.kernels.splitting import Axis, join_shares
 
 from .corrections import excluded_pixels, image_for, pixel_normalization
-from .grid import azimuth_grid, radial_grid
+from .fingerprint import fingerprint
+from .grid import azimuth_grid, check_bins, radial_grid
+from .options import ErrorModel, Negative, check_options
 from .patterns import Patterns, patterns_of
 from .pixels import Discontinuity, Splitting, cut_slabs, each_slab
 
-ErrorModel = Literal["none", "poisson", "azimuthal", "variance"]
-Negative = Literal["refuse", "keep", "mask"]
 Frames = NDArray[Any] | EncodedFrames
 
 BELOW_ZERO = 2.0**40
@@ -202,11 +200,16 @@ class RadialMap:
             If no pixel is left.
         """
         threads = thread_count() if threads is None else threads
-        radial_scale(unit)
-        _check_choice("splitting", splitting, ("none", "bbox", "full"))
-        _check_choice("error_model", error_model, ("none", "poisson", "azimuthal", "variance"))
-        _check_choice("negative", negative, ("refuse", "keep", "mask"))
-        _check_choice("discontinuity", discontinuity, ("pi", "0"))
+        check_options(
+            {
+                "unit": unit,
+                "splitting": splitting,
+                "error_model": error_model,
+                "negative": negative,
+                "discontinuity": discontinuity,
+            }
+        )
+        check_bins(npt, npt_azimuth)
         if dummy is None and detector_mask:
             dummy, delta_dummy = geometry.detector.dummy, geometry.detector.delta_dummy
         flat, dark, mask, dark_variance = (
@@ -285,7 +288,7 @@ class RadialMap:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies geometry, unit and grid, so that a stored map is not used for another setup."""
+        """Identifies geometry and unit, so that a stored map is not used for another setup."""
         return fingerprint(self.geometry, self.unit)
 
     def pixel_map(self, threads: int | None = None) -> PixelMap:
@@ -413,12 +416,6 @@ class StreamedMap:
         return self.radial_map(items).arrays()
 
 
-def fingerprint(geometry: Geometry, unit: str) -> str:
-    """Return a short text that is the same for equal geometries and units, and for no others."""
-    text = json.dumps([asdict(geometry), unit], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def _decoded(frames: Frames, number: int) -> NDArray[Any]:
     if not isinstance(frames, EncodedFrames):
         frame: NDArray[Any] = frames[number]
@@ -436,8 +433,3 @@ def _decoded_all(frames: Frames, threads: int) -> NDArray[Any]:
     from friedel.kernels.decode import decode
 
     return decode(frames, threads=threads)
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ParameterError(f"{name} is {value!r}.", f"Choose one of {', '.join(allowed)}.")

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from friedel.core.errors import FileError, GeometryError
+from friedel.core.errors import DataError, FileError, GeometryError
 from friedel.instrument import Detector, Geometry
 from friedel.io.nexus import replacing
 from friedel.kernels.scatter import PixelMap, Scatter
 from friedel.kernels.splitting import Axis
 
-from .radial_map import RadialMap, fingerprint
+from .fingerprint import fingerprint
+from .radial_map import RadialMap
 
 FORMAT = "friedel radial map 1"
 OPTIONS = (
@@ -76,25 +78,42 @@ def load_map(path: str | Path, geometry: Geometry | None = None) -> RadialMap:
             identity = str(file.attrs["fingerprint"])
             arrays = {name: np.asarray(file[name][()]) for name in file}
             n_bins = int(file.attrs["n_bins"])
-    except (OSError, KeyError, ValueError) as error:
-        raise FileError(path, f"cannot be read as a radial map: {error}.", "Build the map again and save it.") from None
-    stored = _geometry(description["geometry"])
-    unit = description["options"]["unit"]
-    for other in (stored, geometry):
-        if other is not None and fingerprint(other, unit) != identity:
-            raise GeometryError(
-                f"{path}: the map is for another geometry.", "Build a map for this geometry, or load the one it is for."
-            )
+        stored = _geometry(description["geometry"])
+        unit = description["options"]["unit"]
+        for other in (stored, geometry):
+            if other is not None and fingerprint(other, unit) != identity:
+                raise GeometryError(
+                    f"{path}: the map is for another geometry.",
+                    "Build a map for this geometry, or load the one it is for.",
+                )
+        return _radial_map(stored, description, arrays, n_bins)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, DataError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+        remedy = "Build the map again and save it."
+        raise FileError(path, f"cannot be read as a radial map: {reason}.", remedy) from None
+
+
+def _radial_map(
+    geometry: Geometry, description: dict[str, Any], arrays: dict[str, NDArray[Any]], n_bins: int
+) -> RadialMap:
+    """Put a map together.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError, DataError
+        If parts are missing or do not fit together.
+    """
+    options = {name: description["options"][name] for name in OPTIONS}
+    radial = Axis(**description["radial"])
+    azimuth = Axis(**description["azimuth"]) if description["azimuth"] else None
+    excluded = arrays["excluded"].astype(bool)
     shares = PixelMap(n_bins=n_bins, **{name: arrays[name] for name in ("pointers", "bins", "weights")})
+    if n_bins != radial.n_bins * (azimuth.n_bins if azimuth else 1):
+        raise ValueError(f"it has {n_bins} bins, and axes for another number")
+    if excluded.shape != geometry.shape or shares.n_pixels != excluded.size:
+        raise ValueError("it is for another number of pixels than its detector has")
     scatter = Scatter.build(shares, **{name: arrays.get(name) for name in PER_PIXEL})
-    return RadialMap(
-        geometry=stored,
-        radial=Axis(**description["radial"]),
-        azimuth=Axis(**description["azimuth"]) if description["azimuth"] else None,
-        excluded=arrays["excluded"].astype(bool),
-        scatter=scatter,
-        **description["options"],
-    )
+    return RadialMap(geometry=geometry, radial=radial, azimuth=azimuth, excluded=excluded, scatter=scatter, **options)
 
 
 def _geometry(values: dict[str, Any]) -> Geometry:
