@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 HEAVY = (
     "numpy",
@@ -49,3 +52,24 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["tasks", "--help"])
+@pytest.mark.parametrize(
+    ("where", "code", "said"), [(">&-", 2, "standard output is closed"), ("> /dev/full", 1, "cannot write: No space")]
+)
+def test_standard_output_that_takes_nothing_is_told(words: str, where: str, code: int, said: str) -> None:
+    if "full" in where and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    command = f"{sys.executable} -m friedel.apps.cli {words} {where}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.startswith(f"friedel: {said}")
+    assert len(done.stderr.splitlines()) == 2
+    assert "unexpectedly" not in done.stderr
+
+
+def test_closed_standard_error_does_not_get_into_the_next_file() -> None:
+    command = f"{sys.executable} -m friedel.apps.cli nonsense 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -16,10 +17,18 @@ DEBUG_VARIABLE = "FRIEDEL_DEBUG"
 BAD_USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    if sys.stderr is None:
+        _occupy(2)
+    if sys.stdout is None:
+        _occupy(1)
+        _say("friedel: standard output is closed.")
+        _say("Send it somewhere, such as to /dev/null.")
+        sys.exit(BAD_USAGE)
     sys.exit(run(sys.argv[1:] if words is None else words))
 
 
@@ -42,12 +51,26 @@ def run(words: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`friedel tasks | head -1`); python must not try to flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _occupy(sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            _say(f"friedel: cannot write: {error.strerror}.")
+            _say("Check the space where the results go, and where standard output is sent to.")
+            return 1
         _say(f"friedel: failed unexpectedly: {type(error).__name__}: {error}")
         _say(f"Set {DEBUG_VARIABLE}=1 to see where, and please report it.")
         return 1
+
+
+def _occupy(descriptor: int) -> None:
+    """Let nothing be written to `descriptor`: were it free, the next file opened would get the messages."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    if descriptor == 2 and sys.stderr is None:
+        sys.stderr = os.fdopen(descriptor, "w")
 
 
 def _dispatch(words: Sequence[str]) -> int:
