@@ -19,6 +19,7 @@ import io_files as files
 from friedel.core.blocks import Block
 from friedel.core.errors import DataError, FileError, ParameterError
 from friedel.io import handles, open_frames
+from friedel.io.frames import parse_range
 from friedel.kernels.encoded import EncodedFrames
 from shared_data import shared
 
@@ -409,3 +410,12 @@ class TestBadInput:
     def test_hdf5_without_frames(self):
         with pytest.raises(FileError, match="no stack of images"):
             open_frames(shared("tomography", "Patterns.h5"))
+
+
+def test_ranges_in_text():
+    assert parse_range("3:9", "layers") == slice(3, 9)
+    assert parse_range(":9", "layers") == slice(None, 9)
+    assert parse_range("4", "layers") == slice(4, 5)
+    assert parse_range("-1", "layers") == slice(-1, None)
+    with pytest.raises(ParameterError, match="layers: 'a:b' is no range"):
+        parse_range("a:b", "layers")

@@ -147,6 +147,15 @@ class Tomogram:
             dark=None if self.dark is None else self.dark[part],
         )
 
+    def mean_monitor(self) -> float:
+        """Return the mean of the beam monitor over all positions of the scan where there was beam; NaN without any."""
+        with handles.hdf5_file(self.path) as file:
+            values = np.asarray(file[self.monitor][()], float)
+        if self.roles[0] == "angle":
+            values = values[self.rows]
+        lit = values[np.isfinite(values) & (values > 0)]
+        return float(lit.mean()) if lit.size else float("nan")
+
     def read(self, block: Block) -> RawSinograms:
         """Return the sinograms of a block.
 

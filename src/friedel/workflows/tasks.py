@@ -89,17 +89,21 @@ class XRDCT(Integration):
     layer: str | None = None
     """Axis of the scan that is the height, or none; by default told by its name, if it moves."""
     monitor: str | None = None
-    """Axis of the scan that each pattern is divided by, or none; by default told by its name."""
+    """Axis of the scan that is the beam monitor, or none; by default told by its name. Each pattern is divided by the
+    monitor relative to its mean over the scan: counts stay counts."""
     background: Literal["edges", "none"] = "edges"
     """What is subtracted from every pattern: the mean beside the sample, if the scan reaches there, or nothing."""
     outliers: PositiveFloat | None = None
-    """Replace isolated sinogram samples that deviate by more than this many standard deviations."""
-    rings: bool = False
-    """Whether stripes of the sinograms that would make rings are removed."""
+    """Replace isolated samples that lie this many standard deviations of the noise beyond their neighbours."""
+    rings: Literal["none", "sort", "mean"] = "none"
+    """How stripes along the angle, which become rings, are removed."""
+    ring_size: PositiveInt = 21
+    """Translations in the ring filter's median, odd; wider than a ring, narrower than the structure."""
     center: float | Literal["auto"] = "auto"
     """Rotation axis in pixels from the first translation."""
     method: Literal["gridding", "fbp", "sirt", "mlem"] = "gridding"
-    """Reconstruction: Fourier gridding, filtered back-projection, or iterative."""
+    """Fourier gridding, filtered back-projection, or one of two iterative methods; mlem takes negative samples of the
+    sinograms as zero."""
     filter: Literal["ramp", "shepp-logan", "cosine", "hamming", "hann", "tukey", "lanczos"] | None = None
     """Filter of gridding and fbp; by default ramp."""
     iterations: PositiveInt | None = None
@@ -107,7 +111,8 @@ class XRDCT(Integration):
     allow_missing_wedge: bool = False
     """Whether angles that cover less than half a turn are accepted."""
     errors: bool | None = None
-    """Whether standard deviations of the volume are computed; by default where the method allows it."""
+    """Whether standard deviations of the volume are computed; by default where there is a rule: for
+    gridding and fbp, without outliers or rings removed."""
     phases: tuple[str, ...] = ()
     """Phases to fit to every voxel's pattern: names of built-in ones or CIF files."""
     peak_width: PositiveFloat | None = None

@@ -211,3 +211,9 @@ def test_gridding_is_linear() -> None:
     a, b = rng.normal(size=(2, 60, 48)).astype(np.float32)
     plan = GriddingPlan.build(ParallelBeam.build(np.arange(0, 180, 3.0), 48))
     np.testing.assert_allclose(plan(2 * a - b), 2 * plan(a) - plan(b), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(20, 16, 0), (20, 0), (20, 0, 3)])
+def test_a_sinogram_without_samples_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="there is nothing to reconstruct"):
+        reconstruct(np.zeros(shape, np.float32), np.arange(20) * 9.0, center=8.0)

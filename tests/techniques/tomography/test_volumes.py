@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from friedel.core.context import Context
+from friedel.core.context import Context, SilentProgress
 from friedel.core.errors import DataError, FileError, OutputError, ParameterError
 from friedel.io import handles, open_dataset, write_dataset
 from friedel.run.inline import InlineRunner
 from friedel.run.threads import ThreadRunner
 from friedel.techniques.tomography.tasks import Reconstruct, reconstruct
-from friedel.techniques.tomography.volumes import parse_range
 from phantoms import picture, several, sinogram
 from shared_data import shared
 
@@ -27,8 +26,18 @@ ROWS = sinogram(several(40), ANGLES, N, CENTER)
 TRUTH = picture(several(40), N)
 
 
-def run(path: Path | str, runner: Any = None, **parameters: Any) -> xr.Dataset:
-    context = Context(runner or InlineRunner())
+class Messages(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def run(path: Path | str, runner: Any = None, progress: Any = None, **parameters: Any) -> xr.Dataset:
+    context = Context(runner or InlineRunner(), progress=progress or SilentProgress())
     return reconstruct.execute(Reconstruct(sinograms=str(path), **parameters), context)
 
 
@@ -96,6 +105,57 @@ def test_errors_are_carried_over_by_linear_methods(tmp_path: Path) -> None:
     # White noise through the ramp: variance = sigma^2 pi^2 / (12 A) per pixel, less by interpolation.
     assert float(middle.mean()) * 0.002 == pytest.approx(0.5 * np.pi / np.sqrt(12 * len(ANGLES)), rel=0.15)
     assert "volume_errors" not in run(source, center=CENTER, method="sirt", iterations=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"method": "sirt", "iterations": 2}, "uncertainty of sirt"),
+        ({"outliers": 8.0}, "replacing outliers"),
+        ({"rings": "sort", "ring_size": 5}, "removing rings"),
+        ({"rings": "mean", "ring_size": 5}, "removing rings"),
+        ({"transmission": "on"}, "logarithm"),
+    ],
+    ids=str,
+)
+def test_errors_are_not_written_where_there_is_no_rule(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
+    source = own_file(tmp_path / "sinograms.h5", 1, 3, errors=True)
+    messages = Messages()
+    assert "volume_errors" not in run(source, progress=messages, center=CENTER, **options)
+    assert any("No standard deviations" in text and reason in text for text in messages.texts)
+    with pytest.raises(ParameterError, match=f"errors: .*{reason}"):
+        run(source, center=CENTER, errors=True, **options)
+
+
+def test_errors_can_be_left_out_and_must_be_there_if_asked_for(tmp_path: Path) -> None:
+    source = own_file(tmp_path / "sinograms.h5", 1, 3, errors=True)
+    assert "volume_errors" in run(source, center=CENTER, errors=True)
+    assert "volume_errors" not in run(source, center=CENTER, errors=False)
+    with pytest.raises(ParameterError, match="holds no uncertainty"):
+        run(own_file(tmp_path / "plain.h5", 1, 3), center=CENTER, errors=True)
+
+
+def test_mlem_takes_negative_samples_as_zero(tmp_path: Path) -> None:
+    source = own_file(tmp_path / "sinograms.h5", 1, 2)
+    with changing(source) as file:
+        file["entry/sinogram/sinogram"][0, 5, :3] = -2
+    messages = Messages()
+    result = run(source, center=CENTER, method="mlem", iterations=3, progress=messages)
+    assert float(result.volume.min()) >= 0
+    assert any("negative samples" in text for text in messages.texts)
+
+
+def test_monitor_keeps_the_mean_of_the_counts(tmp_path: Path) -> None:
+    """A monitor that has another mean in the middle of the scan divides by the mean of the whole scan."""
+    source = pencil_beam_file(tmp_path / "scan.nxs", transmission=False)
+    with changing(source) as file:
+        monitor = file["entry1/stxm/monitor/data"]
+        monitor[:, 0] = monitor[:, 0] / 4
+        beam, raw = monitor[()], file["entry1/stxm/data/data"][()]
+        order = np.argsort(file["entry1/stxm/data/theta"][()])
+    expected = (raw / (beam / beam.mean()))[order].sum(axis=1)
+    found = run(source, center=CENTER, transmission="off")
+    np.testing.assert_allclose(found.sinogram, expected, rtol=1e-4)
 
 
 def test_failed_projections_are_left_out_by_layer(tmp_path: Path) -> None:
@@ -211,7 +271,7 @@ def test_cleaning_options(tmp_path: Path) -> None:
     spoilt = run(source, center=CENTER).volume.values
     better = run(source, center=CENTER, outliers=8, rings="sort", ring_size=9).volume.values
     assert np.abs(better - clean).mean() < 0.4 * np.abs(spoilt - clean).mean()
-    assert np.isfinite(run(source, center=CENTER, air=2).volume).all()
+    assert np.isfinite(run(source, center=CENTER, background="edges", edge=2).volume).all()
 
 
 @pytest.mark.parametrize("method", ["fbp", "sirt", "mlem"])
@@ -228,7 +288,9 @@ def test_bad_input_is_explained(tmp_path: Path) -> None:
         run(source, dataset="elsewhere")
     with pytest.raises(DataError, match="1 layers and 2 channels"):
         run(source, layers="3:9")
-    with pytest.raises(ParameterError, match="layers is 'a:b'"):
+    with pytest.raises(DataError, match=r"0 channels|nothing to reconstruct"):
+        run(own_file(tmp_path / "no_channels.h5", 1, 0))
+    with pytest.raises(ParameterError, match="layers: 'a:b'"):
         run(source, layers="a:b")
     with pytest.raises(ParameterError, match="takes no iterations"):
         run(source, iterations=3)
@@ -248,14 +310,6 @@ def test_bad_input_is_explained(tmp_path: Path) -> None:
         file["entry/sinogram/translation"][...] = np.arange(N) ** 1.3
     with pytest.raises(DataError, match="not evenly spaced"):
         run(source)
-
-
-def test_ranges() -> None:
-    assert parse_range("3:9", "layers") == slice(3, 9)
-    assert parse_range(":9", "layers") == slice(None, 9)
-    assert parse_range("4", "layers") == slice(4, 5)
-    assert parse_range("-1", "layers") == slice(-1, None)
-    assert parse_range(None, "layers") == slice(None)
 
 
 def test_tooth() -> None:

@@ -14,8 +14,9 @@ from friedel.core.blocks import Block
 from friedel.kernels.encoded import EncodedFrames
 from friedel.techniques.tomography.geometry import ParallelBeam
 from friedel.techniques.tomography.reconstruction import build_plan, variance_plan
+from friedel.techniques.tomography.slices import SlicePlan
 from friedel.workflows.xrdct.background import find_background
-from friedel.workflows.xrdct.sinogram import GridSource, Reconstruct, fill_missing, lost_projections
+from friedel.workflows.xrdct.sinogram import GridSource, fill_missing, lost_projections
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def test_noise_is_carried_to_the_slices(method: Any) -> None:
     plan = build_plan(beam, method)
     sigma = rng.uniform(0.5, 2, (40, 32, 1)).astype(np.float32) * np.ones((1, 1, 200), np.float32)
     noise = (sigma * rng.normal(size=sigma.shape)).astype(np.float32)
-    found = Reconstruct(plan, variance_plan(plan))({"sinogram": noise, "variance": sigma**2})
+    found = SlicePlan(plan, variance_plan(plan))({"sinogram": noise, "variance": sigma**2})
     assert np.std(found["volume"] / found["volume_errors"]) == pytest.approx(1.0, abs=0.02)
 
 

@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 import friedel
-from friedel.core.context import Context
+from friedel.core.context import Context, SilentProgress
 from friedel.core.errors import DataError, FriedelError, GeometryError, OutputError, ParameterError
 from friedel.core.provenance import Provenance
 from friedel.run import InlineRunner, ThreadRunner, make_runner
@@ -46,7 +46,17 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulate(tmp_path_factory.mktemp("scan"))
 
 
-def run(folder: Path, destination: Path, runner: Any = None, **options: Any) -> xr.Dataset:
+class Messages(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def run(folder: Path, destination: Path, runner: Any = None, progress: Any = None, **options: Any) -> xr.Dataset:
     values = {
         "frames": str(folder / "scan.h5"),
         "geometry": str(folder / "setup.poni"),
@@ -55,7 +65,9 @@ def run(folder: Path, destination: Path, runner: Any = None, **options: Any) -> 
         "output": str(destination),
     }
     parameters = XRDCT.parse({**values, **options})
-    result: xr.Dataset = xrdct.execute(parameters, Context(runner or ThreadRunner(2)))
+    result: xr.Dataset = xrdct.execute(
+        parameters, Context(runner or ThreadRunner(2), progress=progress or SilentProgress())
+    )
     return result
 
 
@@ -152,6 +164,36 @@ def test_iterative_methods_have_no_errors(scan: Path, tmp_path: Path) -> None:
     assert "volume_errors" not in result
     with pytest.raises(ParameterError, match="uncertainty of sirt is not known"):
         run(scan, tmp_path / "again.h5", method="sirt", errors=True)
+
+
+@pytest.mark.parametrize(
+    ("cleaning", "message"),
+    [({"outliers": 8.0}, "replacing outliers"), ({"rings": "sort"}, "removing rings"), ({"rings": "mean"}, "rings")],
+    ids=str,
+)
+def test_cleaned_sinograms_have_no_errors(scan: Path, tmp_path: Path, cleaning: dict[str, Any], message: str) -> None:
+    """Medians are not linear in the data: the rule that carries variances does not hold for them."""
+    messages = Messages()
+    result = run(scan, tmp_path / "maps.h5", progress=messages, npt=60, phases=(), **cleaning)
+    assert "volume_errors" not in result
+    assert any("No standard deviations" in text and message in text for text in messages.texts)
+    with pytest.raises(ParameterError, match=f"errors: .*{message}"):
+        run(scan, tmp_path / "again.h5", errors=True, **cleaning)
+    assert not (tmp_path / "again_sinograms.h5").exists()
+
+
+def test_mlem_works_as_it_comes(scan: Path, tmp_path: Path) -> None:
+    """The background that is subtracted by default makes samples negative; MLEM takes them as zero, and says so."""
+    messages = Messages()
+    result = run(scan, tmp_path / "maps.h5", progress=messages, npt=100, phases=(), method="mlem", iterations=5)
+    assert float(result["volume"].min()) >= 0
+    assert any("negative samples" in text for text in messages.texts)
+
+
+def test_a_wrong_ring_filter_is_told_before_the_work(scan: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="size is 4"):
+        run(scan, tmp_path / "maps.h5", rings="sort", ring_size=4)
+    assert not list(tmp_path.iterdir())
 
 
 def test_lost_frames_leave_no_hole(scan: Path, tmp_path: Path) -> None:

@@ -35,8 +35,13 @@ def failed_projections(sinogram: NDArray[np.generic]) -> NDArray[np.bool_]:
     Raises
     ------
     DataError
-        If there are other samples that are not finite; the message says how many positions hold them.
+        If there are no samples at all, or others that are not finite; the message says how many positions hold them.
     """
+    if not sinogram.size:
+        raise DataError(
+            f"The sinogram has the shape {sinogram.shape}: there is nothing to reconstruct.",
+            "It must be (angle, translation) or (angle, translation, channel), each of one or more.",
+        )
     rows = np.asarray(sinogram).reshape(sinogram.shape[0], sinogram.shape[1], -1)
     finite = np.isfinite(rows)
     failed = np.asarray(~finite.any(axis=(1, 2)))

@@ -6,6 +6,7 @@ channel into another.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,8 +22,53 @@ MEDIAN_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
 
+@dataclass(frozen=True)
+class Cleaning:
+    """What is done to sinograms before they are reconstructed.
+
+    Attributes
+    ----------
+    outliers : float or None
+        Threshold of `remove_outliers`; None: they stay.
+    rings : {"none", "sort", "mean"}
+        See `remove_rings`.
+    ring_size : int
+        See `remove_rings`.
+    non_negative : bool
+        Whether negative samples become 0 in the end, as MLEM needs it.
+
+    Raises
+    ------
+    ParameterError
+        If one of them makes no sense, so that it is told before the work begins.
+    """
+
+    outliers: float | None = None
+    rings: RingMethod = "none"
+    ring_size: int = 21
+    non_negative: bool = False
+
+    def __post_init__(self) -> None:
+        if self.outliers is not None:
+            _check_threshold(self.outliers)
+        _check_rings(self.rings, self.ring_size)
+
+    def __call__(self, sinograms: Floats) -> Floats:
+        """Return sinograms (angle, translation, channel) without outliers, without rings, and not negative."""
+        return self.finish(self.without_outliers(sinograms))
+
+    def without_outliers(self, sinograms: Floats) -> Floats:
+        """Do the first step, which looks at the samples as they were measured."""
+        return sinograms if self.outliers is None else remove_outliers(sinograms, self.outliers)
+
+    def finish(self, sinograms: Floats) -> Floats:
+        """Do the other steps, which look at what adds up along a ray."""
+        cleaned = remove_rings(sinograms, self.rings, self.ring_size)
+        return np.maximum(cleaned, 0, dtype=cleaned.dtype) if self.non_negative else cleaned
+
+
 def normalize_monitor(sinogram: Floats, monitor: ArrayLike) -> Floats:
-    """Divide by the monitor over its median, so that the values keep their size.
+    """Divide by the monitor relative to its mean over the scan, so that counts stay counts.
 
     Parameters
     ----------
@@ -47,7 +93,7 @@ def normalize_monitor(sinogram: Floats, monitor: ArrayLike) -> Floats:
             f"The monitor is zero or negative at {dark} of {beam.size} positions.",
             "Check which data set is the monitor, or set these positions to NaN.",
         )
-    relative = beam / np.nanmedian(beam)
+    relative = beam / np.nanmean(beam, dtype=float).astype(beam.dtype)
     return np.asarray(sinogram / relative.reshape(relative.shape + (1,) * (sinogram.ndim - relative.ndim)))
 
 
@@ -111,11 +157,15 @@ def remove_outliers(sinogram: Floats, threshold: float = 8.0) -> Floats:
         In standard deviations of the noise, estimated from the median absolute deviation of the samples that differ
         from their neighbours. A channel in which hardly anything differs from zero keeps its few counts.
     """
-    if threshold <= 0:
-        raise ParameterError(f"The outlier threshold is {threshold}.", "Give a positive number of standard deviations.")
+    _check_threshold(threshold)
     flat = sinogram.reshape(*sinogram.shape[:2], -1)
     cleaned = np.stack([_without_outliers(flat[..., k], threshold) for k in range(flat.shape[2])], axis=-1)
     return np.asarray(cleaned.reshape(sinogram.shape))
+
+
+def _check_threshold(threshold: float) -> None:
+    if threshold <= 0:
+        raise ParameterError(f"The outlier threshold is {threshold}.", "Give a positive number of standard deviations.")
 
 
 def _without_outliers(image: Floats, threshold: float) -> Floats:
@@ -178,16 +228,20 @@ def remove_rings(sinogram: Floats, method: RingMethod = "sort", size: int = 21) 
     ParameterError
         If the method is unknown or the size not an odd number from 3.
     """
+    _check_rings(method, size)
     if method == "none":
         return sinogram
-    if method not in ("sort", "mean"):
-        raise ParameterError(f"There is no ring removal {method!r}.", "Methods: sort, mean, none.")
-    if size < 3 or size % 2 == 0:
-        raise ParameterError(f"The ring filter's size is {size}.", "Give an odd number of translations, 3 or more.")
     flat = sinogram.reshape(*sinogram.shape[:2], -1)
     remove = _without_sorted_stripes if method == "sort" else _without_mean_stripes
     cleaned = np.stack([remove(flat[..., k], size) for k in range(flat.shape[2])], axis=-1)
     return np.asarray(cleaned.reshape(sinogram.shape))
+
+
+def _check_rings(method: str, size: int) -> None:
+    if method not in ("sort", "mean", "none"):
+        raise ParameterError(f"There is no ring removal {method!r}.", "Methods: sort, mean, none.")
+    if method != "none" and (size < 3 or size % 2 == 0):
+        raise ParameterError(f"The ring filter's size is {size}.", "Give an odd number of translations, 3 or more.")
 
 
 def _without_sorted_stripes(image: Floats, size: int) -> Floats:

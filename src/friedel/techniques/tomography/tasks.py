@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from friedel.core.parameters import Argument, FilePath, Parameters
 from friedel.core.tasks import task
@@ -22,11 +22,13 @@ class Reconstruct(Parameters):
     translation: str | None = None
     """Name of the axis of translation, where it cannot be guessed."""
     monitor: str | None = None
-    """Path of the beam monitor to divide by; none: do not divide; by default the one beside the data."""
+    """Path of the beam monitor, or none; by default the one beside the data. Data are divided by the monitor
+    relative to its mean over the scan: counts stay counts; transmission without flats by the monitor itself."""
     transmission: Literal["auto", "on", "off"] = "auto"
     """Whether the data are transmitted intensities, of which the negative logarithm adds up along a ray."""
     method: Literal["gridding", "fbp", "sirt", "mlem"] = "gridding"
-    """Fourier gridding, filtered back-projection, or one of two iterative methods."""
+    """Fourier gridding, filtered back-projection, or one of two iterative methods; mlem takes negative samples of the
+    sinograms as zero."""
     center: float | Literal["auto"] = "auto"
     """Rotation axis in pixels from the first translation."""
     filter: Literal["ramp", "shepp-logan", "cosine", "hamming", "hann", "tukey", "lanczos"] = "ramp"
@@ -43,9 +45,14 @@ class Reconstruct(Parameters):
     """How stripes along the angle, which become rings, are removed."""
     ring_size: PositiveInt = 21
     """Translations in the ring filter's median, odd; wider than a ring, narrower than the structure."""
-    air: NonNegativeInt | None = None
-    """Translations on each side that never see the sample, whose mean is subtracted; by default none, or a twentieth of
-    the width for transmission without flats."""
+    background: Literal["edges", "none"] | None = None
+    """What is subtracted from every projection: the mean beside the sample, or nothing; by default edges for
+    transmission without flats, else none."""
+    edge: PositiveInt | None = None
+    """Translations on each side that never see the sample; by default a twentieth of all."""
+    errors: bool | None = None
+    """Whether standard deviations of the volume are computed; by default where the file holds those of the data and
+    there is a rule: for gridding and fbp, without logarithm, outliers or rings removed."""
     pixel_size: PositiveFloat | None = None
     """Distance of two translations; the result is per this unit of length. By default as the file says, else 1."""
     size: PositiveInt | None = None

@@ -17,13 +17,15 @@ from friedel.core.errors import ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.data.conventions import coordinate
 from friedel.io import MemorySink, RegionFile, RegionSpec, open_dataset, read_provenance, write_dataset
+from friedel.io.frames import parse_range
 from friedel.io.tomograms import RawSinograms, Tomogram, open_tomogram
 
 from .blocks import failed_projections
 from .center import CenterEstimate, find_center
-from .cleanup import minus_log, remove_outliers, remove_rings, subtract_air
+from .cleanup import Cleaning, minus_log, subtract_air
 from .geometry import ParallelBeam
-from .reconstruction import Method, ReconstructionPlan, build_plan, slice_coordinates, slice_units, variance_plan
+from .reconstruction import Method, build_plan, slice_coordinates, slice_units, variance_plan
+from .slices import LINEAR_METHODS, NoErrors, SlicePlan, missing_rule
 from .tasks import Reconstruct
 
 Singles = NDArray[np.float32]
@@ -33,48 +35,41 @@ CHANNELS_IN_BLOCK = 32
 LAYERS_IN_BLOCK = 16
 """Layers of a scan without channels: as many as the compiled kernels do at a time."""
 SURVEYED_BLOCKS = 16
-LINEAR = ("gridding", "fbp")
 BRIGHTER_EDGE = 1.02
 """Beside the sample a transmitted beam is brighter than behind it by more than this; a signal of the sample is not."""
 
 
 @dataclass(frozen=True)
-class Cleaning:
+class Preparation:
     """From what was measured to what adds up along a ray.
 
     Attributes
     ----------
+    cleaning : Cleaning
     transmission : bool
         Whether to take the negative logarithm.
     monitor_level : float
-        What a signal that is divided by the monitor is multiplied by, so that it keeps its size.
-    outliers : float or None
-        Threshold of `remove_outliers`.
-    rings, ring_size
-        See `remove_rings`.
-    air : int
-        See `subtract_air`; 0: nothing is subtracted.
+        Mean of the monitor over the scan: a signal is divided by the monitor relative to it.
+    edge : int
+        Translations on each side whose mean is subtracted, see `subtract_air`; 0: nothing is subtracted.
     """
 
+    cleaning: Cleaning
     transmission: bool
     monitor_level: float = 1.0
-    outliers: float | None = None
-    rings: str = "none"
-    ring_size: int = 21
-    air: int = 0
+    edge: int = 0
 
     def __call__(self, raw: RawSinograms) -> Singles:
         """Return (angle, translation, channel)."""
         sinograms = raw.values if raw.monitor is None else raw.values / self.relative(raw.monitor)
-        if self.outliers is not None:
-            sinograms = remove_outliers(sinograms, self.outliers)
+        sinograms = self.cleaning.without_outliers(sinograms)
         if self.transmission:
             sinograms = minus_log(
                 sinograms, 1.0 if raw.flat is None else raw.flat, 0.0 if raw.dark is None else raw.dark
             )
-        if self.air:
-            sinograms = subtract_air(sinograms, self.air)
-        return np.asarray(remove_rings(sinograms, self.rings, self.ring_size), np.float32)  # type: ignore[arg-type]
+        if self.edge:
+            sinograms = subtract_air(sinograms, self.edge)
+        return np.asarray(self.cleaning.finish(sinograms), np.float32)
 
     def relative(self, monitor: Singles) -> Singles:
         """Return the beam relative to the level; NaN, a failed sample, where there was none."""
@@ -82,14 +77,14 @@ class Cleaning:
 
 
 @dataclass(frozen=True, eq=False)
-class SlicePlan:
+class TomogramPlan:
     """A plan from raw sinograms to slices; a `friedel.core.blocks.BlockPlan`.
 
     Projections that are NaN throughout a block are left out; the tables without them are built when first needed.
 
     Attributes
     ----------
-    cleaning : Cleaning
+    preparation : Preparation
     beam : ParallelBeam
     method : str
     options : tuple of (name, value)
@@ -101,7 +96,7 @@ class SlicePlan:
     allow_missing_wedge : bool
     """
 
-    cleaning: Cleaning
+    preparation: Preparation
     beam: ParallelBeam
     method: Method
     options: Options
@@ -111,27 +106,31 @@ class SlicePlan:
 
     def __call__(self, items: RawSinograms) -> dict[str, Singles]:
         """Return the slices of a block, and their standard deviations if `errors`."""
-        sinograms = self.cleaning(items)
-        plan = self._plan(failed_projections(sinograms))
-        slices = {"volume": plan(sinograms)}
+        sinograms = {"sinogram": self.preparation(items)}
         if self.errors and items.errors is not None:
-            errors = items.errors if items.monitor is None else items.errors / self.cleaning.relative(items.monitor)
-            slices["volume_errors"] = np.sqrt(variance_plan(plan)(np.square(errors)))
+            errors = items.errors if items.monitor is None else items.errors / self.preparation.relative(items.monitor)
+            sinograms["variance"] = np.square(errors)
+        slices = self._plan(failed_projections(sinograms["sinogram"]))(sinograms)
         if self.layers_last:
             return {name: np.ascontiguousarray(np.moveaxis(values, 2, 0)) for name, values in slices.items()}
         return slices
 
-    def _plan(self, failed: NDArray[np.bool_]) -> ReconstructionPlan:
+    def _plan(self, failed: NDArray[np.bool_]) -> SlicePlan:
         beam = self.beam
         numbers = (beam.n_translations, beam.center, beam.size, beam.pixel_size, self.allow_missing_wedge)
-        return _plan_for(beam.angles.tobytes(), failed.tobytes(), numbers, self.method, self.options)
+        return _plan_for(beam.angles.tobytes(), failed.tobytes(), numbers, self.method, self.options, self.errors)
 
 
 @lru_cache(maxsize=8)
 def _plan_for(
-    angles: bytes, failed: bytes, numbers: tuple[int, float, int, float, bool], method: Method, options: Options
-) -> ReconstructionPlan:
-    """Build the tables once in each process, whichever copy of the `SlicePlan` asks for them."""
+    angles: bytes,
+    failed: bytes,
+    numbers: tuple[int, float, int, float, bool],
+    method: Method,
+    options: Options,
+    errors: bool,
+) -> SlicePlan:
+    """Build the tables once in each process, whichever copy of the `TomogramPlan` asks for them."""
     n_translations, center, size, pixel_size, allow_missing_wedge = numbers
     beam = ParallelBeam.build(
         np.rad2deg(np.frombuffer(angles)),
@@ -142,7 +141,8 @@ def _plan_for(
         excluded=np.frombuffer(failed, bool),
         allow_missing_wedge=allow_missing_wedge,
     )
-    return build_plan(beam, method, **dict(options))
+    plan = build_plan(beam, method, **dict(options))
+    return SlicePlan(plan, variance_plan(plan) if errors else None)
 
 
 def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
@@ -153,21 +153,24 @@ def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
         rotation=parameters.rotation,
         translation=parameters.translation,
         monitor=parameters.monitor,
-    ).select(parse_range(parameters.layers, "layers"), parse_range(parameters.channels, "channels"))
+    ).select(parse_range(parameters.layers or ":", "layers"), parse_range(parameters.channels or ":", "channels"))
     refuse_to_replace_inputs([parameters.output, parameters.report], [parameters.sinograms])
     # What cannot work is refused before anything is read at length.
     beam = _beam(scan, parameters, None)
     build_plan(ParallelBeam.build([0, 60, 120], 8), parameters.method, **_options(parameters))
-    cleaning, total = survey(scan, parameters, context)
+    cleaning = _cleaning(parameters)
+    _carries_errors(scan, parameters, missing_rule(parameters.method, cleaning, parameters.transmission == "on"))
+    preparation, total = survey(scan, parameters, cleaning, context)
     center, found = _center(total, scan, parameters, context)
     beam = beam.with_center(center)
-    errors = bool(scan.errors) and parameters.method in LINEAR and not cleaning.transmission
-    if scan.errors and not errors:
-        context.progress.message(
-            "The uncertainty of the data is not carried over: there is no rule for a logarithm, SIRT or MLEM."
-        )
-    plan = SlicePlan(
-        cleaning,
+    no_rule = missing_rule(parameters.method, cleaning, preparation.transmission)
+    errors = _carries_errors(scan, parameters, no_rule)
+    if no_rule is not None and scan.errors and parameters.errors is None:
+        context.progress.message(no_rule.message)
+    if cleaning.non_negative:
+        context.progress.message("MLEM takes counts: negative samples of the sinograms are taken as zero.")
+    plan = TomogramPlan(
+        preparation,
         beam,
         parameters.method,
         tuple(sorted(_options(parameters).items())),
@@ -175,13 +178,13 @@ def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
         scan.channels is None,
         parameters.allow_missing_wedge,
     )
-    record = _record(parameters, context, found, center, cleaning)
+    record = _record(parameters, context, found, center, preparation)
     regions = _regions(scan, beam.size, errors)
     with _sink(parameters, regions, record) as sink:
         if sink.message:
             context.progress.message(sink.message)
         context.runner.stream(scan, plan, sink, _blocks(scan), context, "Reconstructing", _unit(scan))
-        result = _label(scan, beam, {name: sink.read(name) for name in regions}, cleaning, total)
+        result = _label(scan, beam, {name: sink.read(name) for name in regions}, preparation, total)
         if record is not None:
             result.attrs["provenance"] = record.to_json()
         if parameters.output is None:
@@ -191,36 +194,17 @@ def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
     return written
 
 
-def parse_range(text: str | None, name: str) -> slice:
-    """Return the slice that ``start:stop`` or a single number means; everything for None.
-
-    Raises
-    ------
-    ParameterError
-        If the text is no such range.
-    """
-    if text is None:
-        return slice(None)
-    try:
-        bounds = [int(part) if part.strip() else None for part in text.split(":")]
-    except ValueError:
-        bounds = []
-    if len(bounds) == 1 and bounds[0] is not None:
-        return slice(bounds[0], bounds[0] + 1 or None)
-    if len(bounds) != 2:
-        raise ParameterError(f"{name} is {text!r}.", "Give a range as start:stop, or one number.")
-    return slice(bounds[0], bounds[1])
-
-
 # ---- before the first block
 
 
-def survey(scan: Tomogram, parameters: Reconstruct, context: Context) -> tuple[Cleaning, NDArray[np.float64]]:
+def survey(
+    scan: Tomogram, parameters: Reconstruct, cleaning: Cleaning, context: Context
+) -> tuple[Preparation, NDArray[np.float64]]:
     """Look at blocks spread over the scan: is it transmission, how bright is the beam, what is the total sinogram?
 
     Returns
     -------
-    Cleaning
+    Preparation
     ndarray (angle, translation) float64
         Sum of the cleaned sinograms that were looked at.
     """
@@ -233,20 +217,19 @@ def survey(scan: Tomogram, parameters: Reconstruct, context: Context) -> tuple[C
     transmission = parameters.transmission == "on" or (
         parameters.transmission == "auto" and looks_transmitted(first, scan.channels is not None)
     )
-    level = 1.0
-    if first.monitor is not None and not transmission:
-        level = float(np.nanmedian(np.where(first.monitor > 0, first.monitor, np.nan)))
-    air = parameters.air
-    if air is None:
-        air = max(2, len(scan.columns) // 20) if transmission and first.flat is None else 0
-    cleaning = Cleaning(transmission, level, parameters.outliers, parameters.rings, parameters.ring_size, air)
+    # Over the monitor, transmitted counts are the transmission; any other signal keeps its size.
+    relative = first.monitor is not None and not (transmission and first.flat is None)
+    level = scan.mean_monitor() if relative else 1.0
+    edges = parameters.background == "edges" or (parameters.background is None and transmission and first.flat is None)
+    edge = parameters.edge or max(2, len(scan.columns) // 20)
+    preparation = Preparation(cleaning, transmission, level, edge if edges else 0)
     total = np.zeros((len(scan.angles), len(scan.columns)))
     with context.stage("Looking at the sinograms", len(chosen), "blocks") as advance:
         for block in chosen:
             context.cancellation.check()
-            total += cleaning(scan.read(block)).sum(axis=2, dtype=float)
+            total += preparation(scan.read(block)).sum(axis=2, dtype=float)
             advance(1)
-    return cleaning, total
+    return preparation, total
 
 
 def looks_transmitted(raw: RawSinograms, has_channels: bool) -> bool:
@@ -261,6 +244,22 @@ def looks_transmitted(raw: RawSinograms, has_channels: bool) -> bool:
     beside = float(np.mean([profile[:edge].mean(), profile[-edge:].mean()]))
     behind = float(profile[len(profile) // 3 : -(len(profile) // 3)].mean())
     return beside > BRIGHTER_EDGE * behind > 0
+
+
+def _cleaning(parameters: Reconstruct) -> Cleaning:
+    return Cleaning(parameters.outliers, parameters.rings, parameters.ring_size, parameters.method == "mlem")
+
+
+def _carries_errors(scan: Tomogram, parameters: Reconstruct, no_rule: NoErrors | None) -> bool:
+    """Tell whether the slices get standard deviations; refuse what was asked for and cannot be."""
+    if parameters.errors and no_rule is not None:
+        raise no_rule.refusal()
+    if parameters.errors and not scan.errors:
+        raise ParameterError(
+            f"errors: {parameters.sinograms} holds no uncertainty of {scan.dataset}.",
+            "Integrate with an error model, or leave out --errors.",
+        )
+    return bool(scan.errors) and no_rule is None and parameters.errors is not False
 
 
 def _center(
@@ -286,7 +285,7 @@ def _beam(scan: Tomogram, parameters: Reconstruct, center: float | None) -> Para
 
 
 def _options(parameters: Reconstruct) -> dict[str, Any]:
-    if parameters.method in LINEAR:
+    if parameters.method in LINEAR_METHODS:
         if parameters.iterations is not None:
             raise ParameterError(f"{parameters.method} takes no iterations.", "Use sirt or mlem, or leave it out.")
         return {"filter": parameters.filter, "cutoff": parameters.cutoff, "padding": parameters.padding}
@@ -294,12 +293,12 @@ def _options(parameters: Reconstruct) -> dict[str, Any]:
 
 
 def _record(
-    parameters: Reconstruct, context: Context, found: CenterEstimate | None, center: float, cleaning: Cleaning
+    parameters: Reconstruct, context: Context, found: CenterEstimate | None, center: float, preparation: Preparation
 ) -> Provenance | None:
     if context.provenance is None:
         return None
     record = context.provenance.with_inputs([parameters.sinograms], read_provenance(parameters.sinograms))
-    notes: dict[str, Any] = {"center": center, "transmission": cleaning.transmission, "air": cleaning.air}
+    notes: dict[str, Any] = {"center": center, "transmission": preparation.transmission, "edge": preparation.edge}
     if found is not None:
         notes["center_estimates"] = {name: estimate.value for name, estimate in found.estimates.items()}
         notes["center_agreed"] = found.agreed
@@ -341,7 +340,7 @@ def _label(
     scan: Tomogram,
     beam: ParallelBeam,
     arrays: Mapping[str, Any],
-    cleaning: Cleaning,
+    preparation: Preparation,
     total: NDArray[np.float64],
 ) -> xr.Dataset:
     """Name the axes of the volume and give them units; the sinogram that the centre was found from goes with it."""
@@ -354,10 +353,10 @@ def _label(
     if scan.channels is not None:
         attributes = {"long_name": "Channel", **scan.channel_attributes}
         coords["radial"] = xr.Variable(("radial",), scan.channels.values, {**attributes, "units": scan.channels.units})
-    signal = "" if cleaning.transmission else scan.units
+    signal = "" if preparation.transmission else scan.units
     attributes = {
         "units": slice_units(signal, length),
-        "long_name": "Absorption" if cleaning.transmission else "Signal",
+        "long_name": "Absorption" if preparation.transmission else "Signal",
     }
     variables: dict[str, Any] = {name: (dims, values, attributes) for name, values in arrays.items()}
     angle = coordinate("angle", scan.angles, "deg", "Rotation")

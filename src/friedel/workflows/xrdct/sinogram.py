@@ -6,7 +6,6 @@ transposed. Blocks of the first stage are runs of grid points, blocks of the sec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -20,8 +19,7 @@ from friedel.io.frames import FrameSource
 from friedel.io.regions import map_rows
 from friedel.kernels.encoded import EncodedFrames
 from friedel.techniques.integration.radial_map import FrameBlock, RadialMap
-from friedel.techniques.tomography.cleanup import remove_outliers, remove_rings
-from friedel.techniques.tomography.reconstruction import ReconstructionPlan
+from friedel.techniques.tomography.cleanup import Cleaning
 
 Singles = NDArray[np.float32]
 
@@ -132,22 +130,6 @@ class IntegrateGrid:
         return result
 
 
-@dataclass(frozen=True)
-class Cleaning:
-    """What is done to sinograms before they are reconstructed.
-
-    Attributes
-    ----------
-    outliers : float or None
-        Threshold of isolated samples in standard deviations; None: they stay.
-    rings : bool
-        Whether stripes along the angle are removed.
-    """
-
-    outliers: float | None = None
-    rings: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class SinogramSource:
     """Ranges of channels of one layer's sinograms. A block source; item = layer * channels + channel.
@@ -184,27 +166,8 @@ class SinogramSource:
             variance = np.array(map_rows(self.path, SINOGRAM_ERRORS)[layer, :, :, channels]) ** 2
             variance[..., self.empty[channels]] = 0
         sinogram[..., self.empty[channels]] = 0
-        sinogram = fill_missing(sinogram)
-        if self.cleaning.outliers is not None:
-            sinogram = remove_outliers(sinogram, self.cleaning.outliers)
-        if self.cleaning.rings:
-            sinogram = remove_rings(sinogram)
+        sinogram = self.cleaning(fill_missing(sinogram))
         return {"sinogram": sinogram} | ({} if variance is None else {"variance": fill_missing(variance)})
-
-
-@dataclass(frozen=True, eq=False)
-class Reconstruct:
-    """A plan: sinograms of some channels to their slices."""
-
-    plan: ReconstructionPlan
-    variance_plan: Any = None
-
-    def __call__(self, sinograms: Mapping[str, Singles]) -> dict[str, Singles]:
-        """Return "volume" and, with a plan for it, "volume_errors", each (y, x, channels)."""
-        result = {"volume": self.plan(sinograms["sinogram"])}
-        if self.variance_plan is not None:
-            result["volume_errors"] = np.sqrt(np.maximum(self.variance_plan(sinograms["variance"]), 0))
-        return result
 
 
 def fill_missing(sinogram: Singles) -> Singles:

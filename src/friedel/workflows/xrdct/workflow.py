@@ -25,8 +25,10 @@ from friedel.techniques.integration.integrator import frames_per_block
 from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.integration.tasks import Integration
 from friedel.techniques.tomography.center import CenterEstimate, find_center
+from friedel.techniques.tomography.cleanup import Cleaning
 from friedel.techniques.tomography.geometry import ParallelBeam
 from friedel.techniques.tomography.reconstruction import build_plan, variance_plan
+from friedel.techniques.tomography.slices import SlicePlan, missing_rule
 from friedel.workflows.tasks import XRDCT
 
 from .background import Background, find_background, no_background
@@ -37,10 +39,8 @@ from .result import Measured, assemble, describe_scan, link_sinograms, write_nxx
 from .sinogram import (
     SINOGRAM,
     SINOGRAM_ERRORS,
-    Cleaning,
     GridSource,
     IntegrateGrid,
-    Reconstruct,
     SinogramSource,
     lost_projections,
 )
@@ -51,9 +51,6 @@ SINOGRAM_BLOCK_BYTES = 64 * 1024**2
 
 CHUNK = (32, 32, 32)
 """Rows, columns and channels of a chunk of the volume: a channel and a pixel are both quick to read."""
-
-LINEAR_METHODS = ("gridding", "fbp")
-"""Methods through which a variance can be carried."""
 
 IRREGULAR_STEP = 0.2
 """The translations may deviate from even steps by this part of a step."""
@@ -105,16 +102,28 @@ class _Scan:
 
 
 def _check_parameters(parameters: XRDCT) -> None:
-    if parameters.errors and parameters.method not in LINEAR_METHODS:
-        raise ParameterError(
-            f"errors: the uncertainty of {parameters.method} is not known, it is not linear in the data.",
-            "Use --method gridding or fbp, or leave out --errors.",
-        )
+    no_rule = missing_rule(parameters.method, _cleaning(parameters))
+    if parameters.errors and no_rule is not None:
+        raise no_rule.refusal()
     if parameters.errors and parameters.error_model == "none":
         raise ParameterError("errors: there is no error model to start from.", "Use --error-model poisson.")
     output = Path(parameters.output)
     if output.exists() and not parameters.overwrite:
         raise OutputError(output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
+
+
+def _cleaning(parameters: XRDCT) -> Cleaning:
+    return Cleaning(parameters.outliers, parameters.rings, parameters.ring_size, parameters.method == "mlem")
+
+
+def _has_errors(parameters: XRDCT, context: Context) -> bool:
+    """Tell whether the slices get standard deviations, and say why not if they were to be expected."""
+    if parameters.error_model == "none" or parameters.errors is False:
+        return False
+    no_rule = missing_rule(parameters.method, _cleaning(parameters))
+    if no_rule is not None:
+        context.progress.message(no_rule.message)
+    return no_rule is None
 
 
 def _unrecorded(parameters: XRDCT, context: Context) -> Provenance:
@@ -248,7 +257,9 @@ def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Prove
         None if references is None else references.patterns,
         parameters.background_degree,
     )
-    errors = parameters.error_model != "none" and parameters.method in LINEAR_METHODS and parameters.errors is not False
+    if parameters.method == "mlem":
+        context.progress.message("MLEM takes counts: negative samples of the sinograms are taken as zero.")
+    errors = _has_errors(parameters, context)
     with _reconstruct_volume(parameters, context, scan, measured, background, center, errors, record) as sink:
         maps = _analyse(parameters, context, scan, analysis, sink, errors)
         notes = {
@@ -348,7 +359,7 @@ def _reconstruct_volume(
         shape=(layers, angles, translations, channels),
         background=background.pattern,
         empty=~np.isfinite(measured.mean_pattern),
-        cleaning=Cleaning(parameters.outliers, parameters.rings),
+        cleaning=_cleaning(parameters),
         errors=errors,
     )
     blocks = cut_blocks(channels, _channels_per_block(angles * translations, channels), groups=layers)
@@ -364,7 +375,7 @@ def _reconstruct_volume(
             )
             options = {"filter": parameters.filter, "iterations": parameters.iterations}
             plan = build_plan(beam, parameters.method, **options)
-            work_plan = Reconstruct(plan, variance_plan(plan) if errors else None)
+            work_plan = SlicePlan(plan, variance_plan(plan) if errors else None)
             context.runner.stream(source, work_plan, sink, some, context, "Reconstructing", "channels")
     except BaseException:
         sink.close()
