@@ -290,7 +290,8 @@ def read_cif(path: str | Path) -> Crystal:
         raise FileError(path, "no unit cell with atoms in it.", remedy)
     cell = structure.cell
     return Crystal(
-        name=structure.name or Path(path).stem,
+        # Databases name a block by its number, which tells a user nothing.
+        name=Path(path).stem if not structure.name or structure.name.isdecimal() else structure.name,
         cell=(cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma),
         space_group=group.xhm(),
         sites=tuple(_site(site) for site in structure.sites if site.element.atomic_number > 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt
 
 from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
@@ -99,7 +99,7 @@ class XRDCT(Integration):
     """How stripes along the angle, which become rings, are removed."""
     ring_size: PositiveInt = 21
     """Translations in the ring filter's median, odd; wider than a ring, narrower than the structure."""
-    center: float | Literal["auto"] = "auto"
+    center: FiniteFloat | Literal["auto"] = "auto"
     """Rotation axis in pixels from the first translation."""
     method: Literal["gridding", "fbp", "sirt", "mlem"] = "gridding"
     """Fourier gridding, filtered back-projection, or one of two iterative methods; mlem takes negative samples of the
@@ -122,7 +122,7 @@ class XRDCT(Integration):
     regions: tuple[str, ...] = ()
     """Regions to sum, name=low:high in the radial unit."""
     peaks: tuple[str, ...] = ()
-    """Peaks to measure (area, position, width), name=low:high in the radial unit."""
+    """Peaks to measure (area, position, width), name=low:high in the radial unit, 4 to 6 peak widths wide."""
     report: FilePath | None = None
     """Page to draw, HTML."""
 

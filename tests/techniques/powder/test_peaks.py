@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from friedel.core.errors import ParameterError
-from friedel.techniques.powder.peaks import PeakWindow, sum_weights, window_channels
+from friedel.techniques.powder.peaks import PeakWindow, half_maximum_width, sum_weights, window_channels
 
 RADIAL = np.linspace(10.0, 30.0, 1001)
 
@@ -63,3 +63,14 @@ def test_sum_over_a_region() -> None:
 def test_a_window_without_channels_is_refused_by_name(low: float, high: float) -> None:
     with pytest.raises(ParameterError, match="The window CeO2 111 from"):
         window_channels(RADIAL, low, high, "CeO2 111")
+
+
+@pytest.mark.parametrize("width", [0.1, 0.3, 0.8])
+def test_width_at_half_maximum(width: float) -> None:
+    pattern = gaussian(10.0, 20.1, width) + 3.0
+    pattern[np.abs(RADIAL - 20.5) < 0.03] = np.nan
+    assert half_maximum_width(RADIAL, pattern, 18.0, 22.0) == pytest.approx(width, abs=0.04)
+
+
+def test_no_channels_no_width() -> None:
+    assert half_maximum_width(RADIAL, np.full_like(RADIAL, np.nan), 18.0, 22.0) == 0.0

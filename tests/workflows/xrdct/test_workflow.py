@@ -270,7 +270,11 @@ def test_other_phases_need_no_new_integration(scan: Path, tmp_path: Path) -> Non
         ({"rotation": "spin"}, DataError, "no rotation called 'spin'"),
         ({"phases": ("Unobtainium",)}, FriedelError, "Unobtainium"),
         ({"regions": ("nonsense",)}, ParameterError, "nonsense"),
+        ({"regions": ("nothing=500:600",)}, ParameterError, "nothing"),
         ({"frame_range": "0:200"}, DataError, "degrees"),
+        ({"unit": "d_A"}, ParameterError, "radial-range"),
+        ({"center": 1e9}, ParameterError, "outside the 24 translations"),
+        ({"radial_range": (500.0, 600.0)}, FriedelError, "range"),
         ({"output": "/no/such/folder/maps.h5"}, OutputError, "no/such/folder"),
         ({"geometry": __file__}, FriedelError, "test_workflow.py"),
     ],
@@ -282,6 +286,35 @@ def test_bad_input_is_named(
     with pytest.raises(error, match=message):
         run(scan, tmp_path / "maps.h5", **options)
     assert not (tmp_path / "maps.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "doubt"),
+    [
+        ({"phases": ("Quartz",)}, "explain only"),
+        ({"phases": ("CeO2", "Ni"), "peaks": ("Ni 111=29.9:32",)}, "peak Ni 111 is too narrow"),
+    ],
+)
+def test_maps_that_should_not_be_believed_come_with_a_warning(
+    scan: Path, tmp_path: Path, options: dict[str, Any], doubt: str
+) -> None:
+    result = run(scan, tmp_path / "maps.h5", **options)
+    notes = Provenance.from_json(result.attrs["provenance"]).notes
+    assert [warning for warning in notes["warnings"] if doubt in warning]
+
+
+def test_maps_that_can_be_believed_come_without(scan: Path, tmp_path: Path) -> None:
+    result = run(scan, tmp_path / "maps.h5")
+    assert Provenance.from_json(result.attrs["provenance"]).notes["warnings"] == []
+
+
+def test_frames_without_beam_are_left_out(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    with h5py.File(tmp_path / "scan.h5", "r+") as file:
+        file["entry/control/data"][100:110] = 0.0
+    result = run(tmp_path, tmp_path / "maps.h5")
+    assert int(np.isnan(result["sinogram"].values).all(axis=-1).sum()) == 10
+    assert min(correlations(tmp_path, result).values()) > 0.93
 
 
 def test_an_existing_result_is_not_lost(scan: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from friedel.core.errors import DataError
+from friedel.core.errors import DataError, ParameterError
 from friedel.core.units import RadialUnit
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
@@ -248,6 +248,12 @@ class RadialMap:
         pixel_map = join_shares(
             slabs(lambda slab: slab.shares(splitting, radial, azimuth)), npt * (azimuth.n_bins if azimuth else 1)
         )
+        if not pixel_map.bins.size:
+            raise ParameterError(
+                f"No pixel lies in the radial range {radial.low:g} to {radial.high:g} {unit}"
+                + ("." if azimuth is None else " and the azimuth range."),
+                "Give a range that the detector covers; friedel integrate1d without a range shows which.",
+            )
         normalization = pixel_normalization(
             geometry,
             solid_angle=solid_angle,

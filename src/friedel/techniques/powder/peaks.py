@@ -58,6 +58,29 @@ def sum_weights(radial: NDArray[np.float64], low: float, high: float, name: str)
     return weights
 
 
+def half_maximum_width(radial: NDArray[np.float64], pattern: NDArray[np.float64], low: float, high: float) -> float:
+    """Return the full width at half maximum of the highest peak in [low, high], in the radial unit.
+
+    The height counts from the lowest value in a range three times as wide, for a window may lie on the peak's top;
+    channels that are NaN are passed over.
+    """
+    reach = high - low
+    around = (radial >= low - reach) & (radial <= high + reach) & np.isfinite(pattern)
+    position, height = radial[around], pattern[around] - pattern[around].min(initial=np.inf)
+    inside = np.flatnonzero((position >= low) & (position <= high))
+    if not inside.size or len(position) < LEAST_CHANNELS:
+        return 0.0
+    top = int(inside[np.argmax(height[inside])])
+    below = height < 0.5 * height[top]
+    left = np.flatnonzero(below[:top])
+    right = np.flatnonzero(below[top:])
+    first = position[left[-1]] if left.size else position[0]
+    last = position[top + right[0]] if right.size else position[-1]
+    step = float(np.median(np.diff(position)))
+    # Each half height lies, on average, half a channel before the first channel below it.
+    return max(float(last - first) - step, step)
+
+
 @dataclass(frozen=True)
 class PeakWindow:
     """The moments of one peak as weights over the channels.

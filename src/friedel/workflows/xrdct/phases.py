@@ -12,7 +12,13 @@ from scipy.optimize import minimize_scalar
 from friedel.core.errors import GeometryError, ParameterError
 from friedel.instrument import Geometry
 from friedel.matter import Crystal
-from friedel.techniques.powder import Profile, fit_phases, powder_pattern, reflection_positions
+from friedel.techniques.powder import (
+    Profile,
+    ReflectionPositions,
+    fit_phases,
+    powder_pattern,
+    reflection_positions,
+)
 
 WIDTH_RANGE_DEGREES = (0.01, 2.0)
 """Full widths at half maximum among which the resolution of the measurement is looked for."""
@@ -79,30 +85,14 @@ def compute_references(
     ParameterError
         If a phase has no reflection in the measured range.
     """
-    if geometry.wavelength is None:
-        raise GeometryError(
-            "The geometry has no wavelength, so the phases' reflections have no place.",
-            "Add a line 'Wavelength: 1.0e-10' (in m) to the PONI file.",
-        )
-    crystals = [Crystal.load(name) for name in names]
-    rings = [
-        reflection_positions(crystal, unit, geometry.wavelength, (radial[0], radial[-1]), distance=geometry.distance)
-        for crystal in crystals
-    ]
-    for crystal, ring in zip(crystals, rings, strict=True):
-        if not len(ring.radial):
-            raise ParameterError(
-                f"The phase {crystal.name} has no reflection between {radial[0]:g} and {radial[-1]:g} {unit}.",
-                "Leave it out, or integrate over a wider radial range.",
-            )
+    crystals, rings = find_rings(names, radial, unit, geometry)
+    wavelength = float(geometry.wavelength or 0)
     measured = np.isfinite(mean_pattern)
 
     def patterns_with(width: float) -> NDArray[np.float64]:
         profile = Profile(width=width)
         computed = [
-            powder_pattern(
-                crystal, radial, unit, float(geometry.wavelength or 0), profile=profile, distance=geometry.distance
-            )
+            powder_pattern(crystal, radial, unit, wavelength, profile=profile, distance=geometry.distance)
             for crystal in crystals
         ]
         return np.where(measured, np.stack(computed), 0.0)
@@ -119,6 +109,45 @@ def compute_references(
         reflections=tuple(ring.radial for ring in rings),
         labels=tuple(tuple(ring.labels()) for ring in rings),
     )
+
+
+def find_rings(
+    names: Sequence[str], radial: NDArray[np.float64], unit: str, geometry: Geometry
+) -> tuple[list[Crystal], list[ReflectionPositions]]:
+    """Return the phases and where their rings are; raises as `compute_references` does."""
+    if geometry.wavelength is None:
+        raise GeometryError(
+            "The geometry has no wavelength, so the phases' reflections have no place.",
+            "Add a line 'Wavelength: 1.0e-10' (in m) to the PONI file.",
+        )
+    crystals = [Crystal.load(name) for name in names]
+    rings = [
+        reflection_positions(crystal, unit, geometry.wavelength, (radial[0], radial[-1]), distance=geometry.distance)
+        for crystal in crystals
+    ]
+    for crystal, ring in zip(crystals, rings, strict=True):
+        if not len(ring.radial):
+            raise ParameterError(
+                f"The phase {crystal.name} has no reflection between {radial[0]:g} and {radial[-1]:g} {unit}.",
+                "Leave it out, or integrate over a wider radial range.",
+            )
+    return crystals, rings
+
+
+def explained_part(pattern: NDArray[np.float64], patterns: NDArray[np.float64], background_degree: int) -> float:
+    """Return how much of a pattern's peaks the phases explain, 0 to 1.
+
+    Parameters
+    ----------
+    pattern : ndarray, shape (channels,)
+        NaN where there are no data.
+    patterns : ndarray, shape (phases, channels)
+    background_degree : int
+    """
+    known = np.isfinite(pattern)
+    without = fit_phases(pattern[known], np.zeros((1, int(known.sum()))), background_degree).residual
+    left = fit_phases(pattern[known], patterns[:, known], background_degree).residual
+    return float(1 - (left / without) ** 2) if without > 0 else 1.0
 
 
 def _best_width(

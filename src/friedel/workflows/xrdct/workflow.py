@@ -17,13 +17,14 @@ from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import DataError, OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
-from friedel.instrument.scan_layout import ScanLayout
+from friedel.instrument.scan_layout import NO_FRAME, ScanLayout
 from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
 from friedel.io.regions import map_rows
 from friedel.techniques.integration.integrate import build_map, describe_inputs, input_files, open_scan
 from friedel.techniques.integration.integrator import frames_per_block
 from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.integration.tasks import Integration
+from friedel.techniques.powder.peaks import half_maximum_width
 from friedel.techniques.tomography.center import CenterEstimate, find_center
 from friedel.techniques.tomography.cleanup import Cleaning
 from friedel.techniques.tomography.geometry import ParallelBeam
@@ -32,9 +33,9 @@ from friedel.techniques.tomography.slices import SlicePlan, missing_rule
 from friedel.workflows.tasks import XRDCT
 
 from .background import Background, find_background, no_background
-from .maps import VoxelAnalysis
+from .maps import VoxelAnalysis, parse_window
 from .motors import ScanMotors
-from .phases import ReferencePatterns, compute_references
+from .phases import ReferencePatterns, compute_references, explained_part, find_rings
 from .result import Measured, assemble, describe_scan, link_sinograms, write_nxxrdct
 from .sinogram import (
     SINOGRAM,
@@ -54,6 +55,12 @@ CHUNK = (32, 32, 32)
 
 IRREGULAR_STEP = 0.2
 """The translations may deviate from even steps by this part of a step."""
+
+LEAST_EXPLAINED = 0.8
+"""Part of the mean pattern's peaks that the phases must explain to be believed without a warning."""
+
+LEAST_WINDOW_WIDTHS = 4.0
+"""Width of a peak's window over that of the peak, below which its edges lie on the peak."""
 
 SCAN_PARAMETERS = ("rotation", "translation", "layer")
 
@@ -83,11 +90,20 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     )
     layout = ScanLayout.find(motors.rotation, motors.translation, motors.layer)
     context.progress.message(f"Scan: {layout.describe()}.")
-    beam = _beam(layout, parameters)  # an angle range that is too short is told before hours of work
+    beam = _beam(layout, parameters)
     record = describe_inputs(parameters, context, source) or _unrecorded(parameters, context)
     radial_map = build_map(parameters, source, None, context)
+    _check_maps(parameters, radial_map)  # what is wrong is told before hours of work, not after
     sinograms = _integrate(parameters, context, source, motors, layout, radial_map, record)
     return _reconstruct(parameters, context, _Scan(motors, layout, radial_map, sinograms, beam), record, started)
+
+
+def _check_maps(parameters: XRDCT, radial_map: RadialMap) -> None:
+    """Refuse windows without channels and phases that are unknown or have no reflection in the range."""
+    radial = radial_map.radial.centers
+    VoxelAnalysis.build(radial, np.ones(len(radial), bool), parameters.regions, parameters.peaks, None, 0)
+    if parameters.phases:
+        find_rings(parameters.phases, radial, parameters.unit, radial_map.geometry)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +123,11 @@ def _check_parameters(parameters: XRDCT) -> None:
         raise no_rule.refusal()
     if parameters.errors and parameters.error_model == "none":
         raise ParameterError("errors: there is no error model to start from.", "Use --error-model poisson.")
+    if parameters.unit.startswith("d_") and parameters.radial_range is None:
+        raise ParameterError(
+            "Bins that are even in d reach to hundreds of Angstrom, and hold all rings in a few of them.",
+            "Give --radial-range, or use --unit q_nm^-1 or 2th_deg.",
+        )
     output = Path(parameters.output)
     if output.exists() and not parameters.overwrite:
         raise OutputError(output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
@@ -160,11 +181,11 @@ def _integrate(
     blocks = cut_blocks(
         layout.frames.size, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
     )
-    normalization = None if motors.monitor is None else motors.monitor / motors.monitor.mean()
+    normalization = None if motors.monitor is None else motors.monitor / np.nanmean(motors.monitor)
     with RegionFile.create(path, dict.fromkeys(names, spec), work, parameters.overwrite) as sink:
         if sink.message:
             context.progress.message(sink.message)
-        points = GridSource(source, layout.frames.ravel(), normalization)
+        points = GridSource(source, _usable_frames(layout, motors, context), normalization)
         context.runner.stream(points, IntegrateGrid(radial_map), sink, blocks, context, "Integrating", "points")
         dataset = describe_scan(motors, layout, radial_map, {name: sink.read(name) for name in names})
         notes = {"scan": layout.describe(), "motors": motors.names}
@@ -176,6 +197,19 @@ def _integrate(
 
         sink.finish(finish)
     return path
+
+
+def _usable_frames(layout: ScanLayout, motors: ScanMotors, context: Context) -> NDArray[np.int64]:
+    """Return the frame of each point of the flattened grid, without those taken while the beam was lost."""
+    frames = layout.frames.ravel()
+    if motors.monitor is None or not np.isnan(motors.monitor).any():
+        return frames
+    lost = np.isnan(motors.monitor)
+    context.progress.message(
+        f"The monitor says that the beam was lost at {lost.sum()} frames, the first is frame {np.argmax(lost)}: "
+        "they are left out."
+    )
+    return np.where((frames != NO_FRAME) & lost[frames], NO_FRAME, frames)
 
 
 def _fingerprint(record: Provenance, names: tuple[str, ...]) -> str:
@@ -249,6 +283,9 @@ def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Prove
     mean_pattern = measured.mean_pattern - background.pattern.mean(axis=0)
     radial = scan.radial_map.radial.centers
     references = _references(parameters, scan, mean_pattern)
+    warnings = _doubts(parameters, references, mean_pattern, radial)
+    for warning in warnings:
+        context.progress.message(f"Warning: {warning}")
     analysis = VoxelAnalysis.build(
         radial,
         np.isfinite(measured.mean_pattern),
@@ -271,6 +308,7 @@ def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Prove
                 "estimates": {name: item.value for name, item in center.estimates.items()},
             },
             "center_message": center.message,
+            "warnings": warnings,
             "excluded_projections": int(lost_projections(measured.totals).sum()),
             "seconds": round(time.monotonic() - started, 1),
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -305,6 +343,11 @@ def _background(parameters: XRDCT, scan: _Scan, measured: Measured) -> Backgroun
 
 def _center(parameters: XRDCT, scan: _Scan, measured: Measured) -> CenterEstimate:
     """Return the axis that was given, or find it from the totals of all layers."""
+    last = len(scan.layout.translations) - 1
+    if parameters.center != "auto" and not 0 <= parameters.center <= last:
+        raise ParameterError(
+            f"center is {parameters.center:g}, outside the {last + 1} translations.", f"Give 0 to {last}, or auto."
+        )
     if parameters.center != "auto":
         return CenterEstimate(
             parameters.center, 0.0, {}, True, f"The centre of rotation is {parameters.center:g}, as given."
@@ -332,6 +375,32 @@ def _references(parameters: XRDCT, scan: _Scan, mean_pattern: NDArray[np.float64
         parameters.background_degree,
         parameters.peak_width,
     )
+
+
+def _doubts(
+    parameters: XRDCT,
+    references: ReferencePatterns | None,
+    mean_pattern: NDArray[np.float64],
+    radial: NDArray[np.float64],
+) -> list[str]:
+    """Return what speaks against the maps that will be made."""
+    doubts = []
+    if references is not None:
+        explained = explained_part(mean_pattern, references.patterns, parameters.background_degree)
+        if explained < LEAST_EXPLAINED:
+            doubts.append(
+                f"the phases explain only {100 * explained:.0f} % of the peaks of the mean pattern, with peaks "
+                f"{references.peak_width:.3g} degrees wide: a phase may be missing, or the geometry wrong."
+            )
+    for text in parameters.peaks:
+        name, low, high = parse_window(text, "peaks")
+        width = half_maximum_width(radial, mean_pattern, low, high)
+        if high - low < LEAST_WINDOW_WIDTHS * width:
+            doubts.append(
+                f"the window of peak {name} is too narrow for a sure position and width: it should be "
+                f"{LEAST_WINDOW_WIDTHS:g} times as wide as the peak or more, with the peak in its middle."
+            )
+    return doubts
 
 
 def _reconstruct_volume(
