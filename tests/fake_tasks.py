@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Pretend(Parameters):
     """Scan file."""
     seed: int = 0
     """Seed of the noise."""
-    behaviour: Literal["well", "bad data", "fault", "slow"] = "well"
+    behaviour: Literal["well", "bad data", "fault", "slow", "stopped at the end"] = "well"
     """What happens."""
 
 
@@ -71,6 +72,8 @@ def run_pretend(parameters: Pretend, context: Context) -> Pretend:
     while parameters.behaviour == "slow":
         context.cancellation.check()
         time.sleep(0.01)
+    if parameters.behaviour == "stopped at the end":
+        signal.raise_signal(signal.SIGINT)
     return parameters
 
 

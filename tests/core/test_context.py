@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from friedel.core.context import Cancellation, Context, SilentProgress
 from friedel.core.errors import CancelledError
+from friedel.core.provenance import Provenance
 from friedel.run import InlineRunner
 
 
@@ -44,3 +47,13 @@ def test_cancellation_is_seen_at_the_next_check() -> None:
     assert cancellation.cancelled
     with pytest.raises(CancelledError, match="Run the same command again"):
         cancellation.check()
+
+
+def test_a_record_is_stored_with_what_the_execution_cost() -> None:
+    record = Provenance.begin("average", 1, {}, "cpu")
+    context = Context(InlineRunner()).with_provenance(record)
+    time.sleep(0.05)
+    notes = context.with_cost(record.with_notes(frames=3)).notes
+    assert notes["frames"] == 3
+    assert 0.05 <= notes["seconds"] < 30
+    assert notes["peak_memory"] > 1e6

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import resource
-import sys
+import os
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from friedel.core.context import Cancellation, Context, Progress, SilentProgress
+from friedel.core.errors import OutputError
 from friedel.core.parameters import Parameters
 from friedel.core.tasks import Task
+from friedel.core.usage import peak_memory
 from friedel.device.choice import resolve_device
 from friedel.run import make_runner
 
@@ -58,10 +60,15 @@ class Usage:
     peak_memory: int
 
 
-def peak_memory() -> int:
-    """Return the largest resident size of this process or of any one finished child, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+def check_folder(path: str | Path) -> None:
+    """Raise `OutputError` if no file can be written at `path`."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise OutputError(path, f"there is no folder {folder}.", "Create it, or write elsewhere.")
+    if Path(path).is_dir():
+        raise OutputError(path, "is a folder.", "Give the name of a file in it.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(path, f"the folder {folder} cannot be written.", "Check its permissions, or write elsewhere.")
 
 
 def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tuple[Any, Usage]:
@@ -72,7 +79,15 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
     result
         What the task's function returned, as a rule an `xarray.Dataset`.
     Usage
+
+    Raises
+    ------
+    OutputError
+        If there is no folder for the report, before any work.
     """
+    report = getattr(parameters, "report", None)
+    if report:
+        check_folder(report)
     started = time.perf_counter()
     device = resolve_device(placement.device)
     with ExitStack() as stack:
@@ -82,7 +97,6 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
         context = Context(runner, device, placement.progress, placement.cancellation)
         result = task.execute(parameters, context)
     usage = Usage(time.perf_counter() - started, peak_memory())
-    report = getattr(parameters, "report", None)
     if report:
         from friedel.apps.report import write_report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .blocks import Block, BlockPlan, BlockSink, BlockSource
 from .errors import CancelledError
+from .usage import peak_memory
 
 if TYPE_CHECKING:
     from .provenance import Provenance
@@ -118,6 +120,8 @@ class Context:
     cancellation : Cancellation
     provenance : Provenance or None
         The record of this execution so far; the task adds its input files and stores it with its result.
+    started : float
+        `time.perf_counter` when the execution began.
     """
 
     runner: Runner
@@ -125,10 +129,16 @@ class Context:
     progress: Progress = field(default_factory=SilentProgress)
     cancellation: Cancellation = field(default_factory=Cancellation)
     provenance: Provenance | None = None
+    started: float = field(default_factory=time.perf_counter)
 
     def with_provenance(self, provenance: Provenance) -> Context:
-        """Return the same context for another execution."""
-        return replace(self, provenance=provenance)
+        """Return the same context for another execution, which begins now."""
+        return replace(self, provenance=provenance, started=time.perf_counter())
+
+    def with_cost(self, record: Provenance) -> Provenance:
+        """Return the record, as it is stored with a result, with the notes "seconds" and "peak_memory" (bytes)."""
+        seconds = round(time.perf_counter() - self.started, 3)
+        return record.with_notes(seconds=seconds, peak_memory=peak_memory())
 
     @contextmanager
     def stage(self, label: str, total: int, unit: str) -> Iterator[Any]:

@@ -100,8 +100,8 @@ def simulate_xrdct(parameters: SimulateXRDCT, context: Context) -> xr.Dataset:
     if not parameters.overwrite:
         _refuse_existing([output, _data_file(output, 1), truth_file, geometry_file])
     beamline = build_beamline(parameters)
-    truth = truth_dataset(parameters, beamline, context)
     write_scan(parameters, beamline, context)
+    truth = truth_dataset(parameters, beamline, context)
     beamline.geometry.save(geometry_file)
     write_dataset(truth_file, truth)
     return truth
@@ -402,5 +402,6 @@ def truth_dataset(parameters: SimulateXRDCT, beamline: Beamline, context: Contex
         },
     )
     if context.provenance is not None:
-        dataset.attrs["provenance"] = context.provenance.with_notes(center_of_rotation=center).to_json()
+        record = context.provenance.with_notes(center_of_rotation=center)
+        dataset.attrs["provenance"] = context.with_cost(record).to_json()
     return dataset

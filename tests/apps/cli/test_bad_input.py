@@ -20,7 +20,7 @@ import pytest
 
 from friedel.apps.cli.main import run
 from friedel.instrument import Detector, Geometry
-from friedel.io import FrameWriter
+from friedel.io import FrameWriter, read_provenance
 from friedel.kernels.decode import encode_byte_offset
 
 SHAPE = (195, 487)
@@ -79,6 +79,18 @@ INTEGRATE = ("--geometry", "setup.poni", "--npt", "100", "-o", "out.h5")
 def test_the_good_input_is_accepted(folder: Path) -> None:
     assert run(["integrate1d", "scan.h5", *INTEGRATE, "--quiet"]) == 0
     assert run(["integrate1d", "image.cbf", *INTEGRATE, "--quiet", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("words", [["integrate1d"], ["integrate2d", "--npt-azimuth", "12"]])
+def test_the_record_tells_time_and_memory(folder: Path, words: list[str]) -> None:
+    assert run([*words, "scan.h5", *INTEGRATE, "--quiet"]) == 0
+    [record] = read_provenance("out.h5")
+    assert 0 < record.notes["seconds"] < 60
+    assert 1e6 < record.notes["peak_memory"] < 64e9
+    assert run(["report", "out.h5"]) == 0
+    page = Path("out.html").read_text()
+    assert "Time" in page
+    assert "Memory" in page
 
 
 class TestFiles:
@@ -233,6 +245,14 @@ class TestOutput:
     def test_no_such_folder(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         said = refused(capsys, "integrate1d", "scan.h5", "--geometry", "setup.poni", "-o", "no/out.h5")
         assert "no folder" in said
+
+    @pytest.mark.parametrize("page", ["no/report.html", "."])
+    def test_a_report_that_cannot_be_written_is_told_before_the_work(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], page: str
+    ) -> None:
+        said = refused(capsys, "integrate1d", "scan.h5", *INTEGRATE, "--report", page)
+        assert page in said
+        assert not Path("out.h5").exists()
 
     def test_a_folder_without_permission(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         if os.geteuid() == 0:

@@ -152,6 +152,15 @@ def test_interruption_cancels_and_exits_with_130(capsys: pytest.CaptureFixture[s
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_after_the_last_block_does_no_harm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The work is complete, so the exit code says so."""
+    output = tmp_path / "s.h5"
+    assert run(["simulate", "pretend", str(output), "--behaviour", "stopped at the end"]) == 0
+    said = capsys.readouterr()
+    assert f"Wrote {output}" in said.out
+    assert "Stopping" in said.err
+
+
 def test_progress_is_told_in_lines_to_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["average", "a.cbf", "--geometry", "p"]) == 0
     assert "Averaging: 2 of 2 frames" in capsys.readouterr().err

@@ -207,7 +207,9 @@ def test_other_parameters_do_not_go_on_with_it(scan, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         execute(integrate1d, StopsAfter(3), **given)
     runner = Counts()
-    execute(integrate1d, runner, **(given | {"npt": 21}))
+    with pytest.raises(OutputError, match="complete items of a run with other parameters"):
+        execute(integrate1d, runner, **(given | {"npt": 21}))
+    execute(integrate1d, runner, **(given | {"npt": 21, "overwrite": True}))
     assert runner.numbers == list(range(6))
 
 

@@ -108,8 +108,8 @@ def _from_file(path: str | None) -> dict[str, Any]:
 def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **where: Any) -> None:
     from friedel.apps.execution import Placement, execute
 
-    from .main import cancellation_by_signals
     from .progress import make_progress
+    from .signals import cancellation_by_signals
 
     progress = SilentProgress() if quiet else make_progress()
     with cancellation_by_signals() as cancellation:

@@ -108,7 +108,7 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
         if lost:
             context.progress.message(f"{lost} of {source.n_frames} frames have no valid pixel in the range.")
         if record is not None:
-            result.attrs["provenance"] = record.to_json()
+            result.attrs["provenance"] = context.with_cost(record).to_json()
         if parameters.output is None:
             return result
         if in_memory:

@@ -186,7 +186,7 @@ def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
         context.runner.stream(scan, plan, sink, _blocks(scan), context, "Reconstructing", _unit(scan))
         result = _label(scan, beam, {name: sink.read(name) for name in regions}, preparation, total)
         if record is not None:
-            result.attrs["provenance"] = record.to_json()
+            result.attrs["provenance"] = context.with_cost(record).to_json()
         if parameters.output is None:
             return result
         sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +71,6 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     xarray.Dataset
         As `friedel.workflows.xrdct.result.assemble` describes; lazy.
     """
-    started = time.monotonic()
     _check_parameters(parameters)
     source = open_scan(parameters)
     refuse_to_replace_inputs(
@@ -95,7 +92,7 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     radial_map = build_map(parameters, source, None, context)
     _check_maps(parameters, radial_map)  # what is wrong is told before hours of work, not after
     sinograms = _integrate(parameters, context, source, motors, layout, radial_map, record)
-    return _reconstruct(parameters, context, _Scan(motors, layout, radial_map, sinograms, beam), record, started)
+    return _reconstruct(parameters, context, _Scan(motors, layout, radial_map, sinograms, beam), record)
 
 
 def _check_maps(parameters: XRDCT, radial_map: RadialMap) -> None:
@@ -189,7 +186,8 @@ def _integrate(
         context.runner.stream(points, IntegrateGrid(radial_map), sink, blocks, context, "Integrating", "points")
         dataset = describe_scan(motors, layout, radial_map, {name: sink.read(name) for name in names})
         notes = {"scan": layout.describe(), "motors": motors.names}
-        dataset.attrs |= {"fingerprint": work, "provenance": record.with_notes(**notes).to_json()}
+        done = context.with_cost(record.with_notes(**notes))
+        dataset.attrs |= {"fingerprint": work, "provenance": done.to_json()}
 
         def finish(file: Any) -> None:
             write_dataset(file, dataset, existing=names)
@@ -272,7 +270,7 @@ def measure(path: str) -> Measured:
     return Measured(totals, mean, deviation if with_errors else None)
 
 
-def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Provenance, started: float) -> xr.Dataset:
+def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Provenance) -> xr.Dataset:
     """Reconstruct every channel and map what the voxels hold."""
     context.progress.message("Looking at the sinograms.")
     measured = measure(scan.sinograms)
@@ -310,8 +308,6 @@ def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Prove
             "center_message": center.message,
             "warnings": warnings,
             "excluded_projections": int(lost_projections(measured.totals).sum()),
-            "seconds": round(time.monotonic() - started, 1),
-            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         dataset = assemble(
             scan.motors,
@@ -324,7 +320,7 @@ def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Prove
             maps,
             {name: sink.read(name) for name in sink.regions},
         )
-        dataset.attrs["provenance"] = record.with_notes(**notes).to_json()
+        dataset.attrs["provenance"] = context.with_cost(record.with_notes(**notes)).to_json()
 
         def finish(file: Any) -> None:
             write_dataset(file, dataset, existing=tuple(sink.regions))
