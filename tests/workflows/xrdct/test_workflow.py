@@ -206,6 +206,25 @@ def test_lost_frames_leave_no_hole(scan: Path, tmp_path: Path) -> None:
     assert min(correlations(tmp_path, result).values()) > 0.9
 
 
+def test_frames_without_beam_leave_no_hole_and_do_not_change_the_others(scan: Path, tmp_path: Path) -> None:
+    for file in [*scan.glob("scan*.h5"), scan / "setup.poni"]:
+        shutil.copy(file, tmp_path)
+    with h5py.File(tmp_path / "scan.h5", "r+") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        monitor = next(
+            file[name] for name in names if "control" in name and getattr(file[name], "shape", ()) == (24 * 31,)
+        )
+        monitor[[40, 41, 300]] = 0
+    options: dict[str, Any] = {"npt": 100, "phases": (), "background": "none"}
+    whole = run(scan, tmp_path / "whole.h5", **options)["sinogram"].values
+    dimmed = run(tmp_path, tmp_path / "maps.h5", **options)
+    assert np.isfinite(dimmed["volume"].values).all()
+    lost = np.isnan(dimmed["sinogram"].values).all(axis=-1)
+    assert lost.sum() == 3
+    np.testing.assert_allclose(dimmed["sinogram"].values[~lost], whole[~lost], rtol=0.02)
+
+
 def test_the_file_opens_by_default(scan: Path, tmp_path: Path) -> None:
     run(scan, tmp_path / "maps.h5")
     with h5py.File(tmp_path / "maps.h5") as file:
