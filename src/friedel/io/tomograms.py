@@ -252,16 +252,15 @@ def _data_exchange(file: h5py.File, path: str, dataset: str) -> Tomogram:
     n_angles, n_layers, n_columns = _three(path, data)
     angles = _degrees(exchange["theta"]) if "theta" in exchange else np.linspace(0, 180, n_angles, endpoint=False)
     means = {name: _mean_image(exchange[name]) for name in ("data_white", "data_dark") if name in exchange}
-    return _tomogram(
+    tomogram = _tomogram(
         path,
         data,
         ("angle", "layer", "translation"),
         angles,
         Axis(np.arange(n_columns, dtype=float), "pixel"),
         Axis(np.arange(n_layers, dtype=float), "pixel"),
-        flat=means.get("data_white"),
-        dark=means.get("data_dark"),
     )
+    return replace(tomogram, flat=means.get("data_white"), dark=means.get("data_dark"))
 
 
 def _nxtomo_entry(file: h5py.File, dataset: str | None) -> Any:
@@ -296,13 +295,12 @@ def _nxtomo(file: h5py.File, path: str, entry: Any, monitor: str | None) -> Tomo
         angles,
         Axis(np.arange(n_columns) * steps[0][0], steps[0][1]),
         Axis(np.arange(n_layers) * steps[1][0], steps[1][1]),
-        flat=means[0],
-        dark=means[1],
         projections=np.flatnonzero(key == 0),
     )
     # Flats are taken in the same beam: only without them does the monitor say what came in.
     named = monitor if monitor not in (None, "none") else f"{entry.name}/{found}" if found else ""
-    return replace(tomogram, monitor=named if monitor != "none" and (means[0] is None or monitor) else "")
+    used = monitor != "none" and (means[0] is None or monitor)
+    return replace(tomogram, monitor=named if used else "", flat=means[0], dark=means[1])
 
 
 @dataclass(frozen=True)
@@ -349,9 +347,8 @@ def _nxdata(
         _to_degrees(axes["angle"]),
         axes["translation"],
         axes.get("layer", Axis(np.zeros(1), "")),
-        channels=axes.get("channel"),
-        channel_attributes=_attributes(chosen, "channel"),
     )
+    tomogram = replace(tomogram, channels=axes.get("channel"), channel_attributes=dict(_attributes(chosen, "channel")))
     return replace(
         tomogram,
         errors=errors if errors in file and file[errors].shape == data.shape else "",
@@ -458,13 +455,9 @@ def _tomogram(
     translations: Axis,
     layers: Axis,
     *,
-    channels: Axis | None = None,
-    channel_attributes: Mapping[str, Any] | None = None,
-    flat: Singles | None = None,
-    dark: Singles | None = None,
     projections: NDArray[np.intp] | None = None,
 ) -> Tomogram:
-    """Put rows and columns in the order of the motors."""
+    """Put rows and columns in the order of the motors; callers add what else the layout holds."""
     length = data.shape[roles.index("angle")]
     if len(angles) != length:
         raise DataError(f"{path}: there are {len(angles)} angles for {length} projections of {data.name}.")
@@ -480,12 +473,10 @@ def _tomogram(
         angles=np.asarray(angles[rows], float),
         translations=replace(translations, values=positions),
         layers=layers,
-        channels=channels,
-        channel_attributes=dict(channel_attributes or {}),
+        channels=None,
+        channel_attributes={},
         rows=rows,
         columns=columns,
-        flat=None if flat is None else flat[:, columns],
-        dark=None if dark is None else dark[:, columns],
         units=text_attribute(data, "units"),
     )
 
