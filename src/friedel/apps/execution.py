@@ -90,6 +90,12 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
         check_folder(report)
     started = time.perf_counter()
     device = resolve_device(placement.device)
+    report, output = (getattr(parameters, name, None) for name in ("report", "output"))
+    overwrite = getattr(parameters, "overwrite", False)
+    if report:
+        from friedel.apps.report.targets import PAGES, check_target
+
+        check_target(report, PAGES, output, overwrite)
     with ExitStack() as stack:
         if isinstance(placement.progress, AbstractContextManager):
             stack.enter_context(placement.progress)
@@ -100,6 +106,5 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
     if report:
         from friedel.apps.report import write_report
 
-        written = getattr(parameters, "output", None)
-        write_report(written or result, report, usage=usage)
+        write_report(output or result, report, usage=usage, overwrite=overwrite)
     return result, usage

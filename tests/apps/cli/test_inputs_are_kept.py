@@ -66,3 +66,39 @@ def test_refused_whatever_overwrite_says(folder: Path, capsys: pytest.CaptureFix
     assert run([*words, "--overwrite", "--quiet"]) == 2
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert "read here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "m_sinograms.h5", "-o", "m_sinograms.h5"], "a report cannot have this name"),
+        (["report", "m_sinograms.h5", "-o", "scan_master.h5"], ".html or .htm"),
+        (["report", "page.html", "-o", "page.html"], "is the result itself"),
+        (["plot", "m_sinograms.h5", "-o", "scan_master.h5"], ".png or .svg or .pdf"),
+        (["plot", "m_sinograms.h5", "-o", "hard.png"], "read here"),
+        (["xrdct", "scan_master.h5", *GEOMETRY, "--report", "scan_master.h5"], "cannot have this name"),
+        (["reconstruct", "m_sinograms.h5", "-o", "m4.h5", "--report", "m4.h5"], "cannot have this name"),
+        (["reconstruct", "m_sinograms.h5", "-o", "m4.html", "--report", "./m4.html"], "is the result itself"),
+        (["reconstruct", "m_sinograms.h5", "-o", "m4.h5", "--report", "page.html"], "read here"),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) else "",
+)
+def test_drawings_replace_no_data(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    for name in ("page.html", "hard.png"):
+        (folder / name).hardlink_to(folder / "m_sinograms.h5")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert run([*words, "--overwrite"]) == 2
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert said in capsys.readouterr().err
+
+
+def test_a_report_that_exists_is_told_before_the_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "page.html").write_text("notes of the night shift")
+    words = ["reconstruct", "m_sinograms.h5", "-o", "m4.h5", "--center", "3.5", "--report", "page.html", "--quiet"]
+    assert run(words) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert not (folder / "m4.h5").exists()
+    assert run([*words, "--overwrite"]) == 0
+    assert "friedel" in (folder / "page.html").read_text(encoding="utf-8")

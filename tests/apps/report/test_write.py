@@ -146,3 +146,14 @@ def test_one_picture(result: xr.Dataset, tmp_path: Path) -> None:
     assert (tmp_path / "pattern.png").read_bytes() != (tmp_path / "first.png").read_bytes()
     with pytest.raises(ParameterError, match="portrait"):
         write_picture(result, tmp_path / "x.png", "portrait")
+
+
+@pytest.mark.parametrize(("ending", "start"), [("png", PNG), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_pictures_of_each_kind_are_the_same_bytes_each_time(
+    result: xr.Dataset, tmp_path: Path, ending: str, start: bytes
+) -> None:
+    for name in ("one", "two"):
+        write_picture(result, tmp_path / f"{name}.{ending}", "mean_pattern")
+    content = (tmp_path / f"one.{ending}").read_bytes()
+    assert content.startswith(start)
+    assert content == (tmp_path / f"two.{ending}").read_bytes()

@@ -215,7 +215,7 @@ def plot(
     result
         A file that friedel wrote.
     output
-        The PNG file to write (default: the result's name with .png).
+        The PNG, SVG or PDF file to write (default: the result's name with .png).
     picture
         Which picture of the report, such as mean_pattern (default: the first).
     overwrite

@@ -93,9 +93,21 @@ def open_frame(axes: Axes) -> None:
 
 def to_png(figure: Figure) -> bytes:
     """Return the picture as a PNG file."""
-    buffer = io.BytesIO()
+    return to_bytes(figure, "png")
 
-    figure.savefig(
-        buffer, format="png", dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor(), metadata={"Software": None}
-    )
+
+def to_bytes(figure: Figure, kind: str) -> bytes:
+    """Return the picture as a file of the `kind` "png", "svg" or "pdf": the same bytes each time."""
+    import matplotlib as mpl
+
+    unstamped: dict[str, dict[str, str | None]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "friedel"}):
+        figure.savefig(
+            buffer, format=kind, dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor(), metadata=unstamped[kind]
+        )
     return buffer.getvalue()

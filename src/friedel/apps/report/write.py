@@ -11,13 +11,14 @@ import xarray as xr
 
 from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
-from friedel.io.nexus import exists_already, open_dataset, output_error, replacing
+from friedel.io.nexus import open_dataset, output_error, replacing
 
 from .contents import Section, sections
 from .labels import length_text, number_text, size_text, time_text
 from .page import Picture, page_html
 from .record import record_html
-from .style import DARK, LIGHT, PAGE_WIDTH, to_png
+from .style import DARK, LIGHT, PAGE_WIDTH, to_bytes, to_png
+from .targets import PAGES, PICTURES, check_target
 
 
 class UsageLike(Protocol):
@@ -50,12 +51,13 @@ def write_report(
     ------
     FileError
         If the result cannot be read.
+    ParameterError
+        If the page does not end in .html or .htm, or is the result.
     OutputError
         If the page cannot be written, or exists and may not be replaced.
     """
     page = Path(page)
-    if page.exists() and not overwrite:
-        raise exists_already(page)
+    check_target(page, PAGES, None if isinstance(result, xr.Dataset) else result, overwrite)
     with _opened(result) as dataset:
         text = dataset.attrs.get("provenance")
         record = Provenance.from_json(text) if text else None
@@ -82,7 +84,7 @@ def write_picture(
     ----------
     result : xarray.Dataset or path-like
     picture : path-like
-        PNG file to write.
+        File to write: PNG, SVG or PDF by its ending.
     name : str, optional
         Name of a picture, such as "mean_pattern".
     overwrite : bool
@@ -93,12 +95,11 @@ def write_picture(
     FileError
         If the result cannot be read.
     ParameterError
-        If the result has no such picture; the message lists those it has.
+        If the result has no such picture; the message lists those it has. If the file has another ending.
     OutputError
         If the picture cannot be written, or exists and may not be replaced.
     """
-    if Path(picture).exists() and not overwrite:  # before the time that drawing takes
-        raise exists_already(picture)
+    check_target(picture, PICTURES, None if isinstance(result, xr.Dataset) else result, overwrite)
     with _opened(result) as dataset:
         text = dataset.attrs.get("provenance")
         found = {
@@ -109,9 +110,9 @@ def write_picture(
         chosen = name if name is not None else next(iter(found))
         if chosen not in found:
             raise ParameterError(f"There is no picture {chosen!r}.", f"Pictures: {', '.join(found)}.")
-        png = to_png(found[chosen].draw(LIGHT))
+        content = to_bytes(found[chosen].draw(LIGHT), Path(picture).suffix[1:].lower())
     with replacing(picture, overwrite=overwrite) as temporary:
-        Path(temporary).write_bytes(png)
+        Path(temporary).write_bytes(content)
 
 
 @contextmanager
