@@ -82,10 +82,14 @@ def cbf(path: Path, image: NDArray[np.generic]) -> Path:
 
 
 def edf(path: Path, image: NDArray[np.generic], **header: str) -> Path:
-    """An EDF file as fabio writes it."""
+    """An EDF file as fabio writes it, of an image or a stack."""
     import fabio.edfimage
 
-    fabio.edfimage.EdfImage(data=image, header=header).write(str(path))
+    first, *others = image.reshape(-1, *image.shape[-2:])
+    file = fabio.edfimage.EdfImage(data=first, header=header)
+    for other in others:
+        file.append_frame(data=other)
+    file.write(str(path))
     return path
 
 

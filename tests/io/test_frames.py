@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import multiprocessing
 import pickle
 import shutil
+import tempfile
 import threading
 from pathlib import Path
 
@@ -17,9 +19,10 @@ from hypothesis import strategies as st
 
 import io_files as files
 from friedel.core.blocks import Block
-from friedel.core.errors import DataError, FileError, ParameterError
+from friedel.core.errors import DataError, FileError, FriedelError, ParameterError
 from friedel.io import handles, open_frames
 from friedel.io.frames import parse_range
+from friedel.io.inspect import describe_file
 from friedel.kernels.encoded import EncodedFrames
 from shared_data import shared
 
@@ -410,6 +413,97 @@ class TestBadInput:
     def test_hdf5_without_frames(self):
         with pytest.raises(FileError, match="no stack of images"):
             open_frames(shared("tomography", "Patterns.h5"))
+
+    def test_datasets_without_values_are_passed_over(self, tmp_path):
+        frames = files.stack()
+        path = files.nexus(tmp_path / "scan.nxs", frames, rot=np.arange(6.0))
+        with h5py.File(path, "r+") as file:
+            for place in ("entry/a_note", "entry/sample/nothing", "entry/instrument/detector/data_000001"):
+                file[place] = h5py.Empty("f8")
+        source = open_frames(path)
+        assert_holds(source, frames)
+        assert set(source.axes) == {"rot"}
+        assert "entry/a_note" not in str(describe_file(path))
+        with pytest.raises(DataError, match="holds no values"):
+            open_frames(f"{path}::/entry/a_note")
+
+    @pytest.mark.parametrize("ending", ["edf", "edf.gz"])
+    @pytest.mark.parametrize("missing", [1, 100, 2640, 3000, 3200])
+    def test_a_truncated_edf_is_never_filled_with_zeros(self, tmp_path, ending, missing):
+        whole = files.edf(tmp_path / "whole.edf", files.stack(3) + 1).read_bytes()
+        content = whole[:-missing]
+        path = tmp_path / f"cut.{ending}"
+        path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+        with pytest.raises(FileError, match=rf"cut\.{ending}: the file is truncated: it .* {len(content)} bytes"):
+            open_frames(path)
+
+    def test_a_gzip_stream_that_was_cut(self, tmp_path):
+        whole = gzip.compress(files.edf(tmp_path / "whole.edf", files.stack(1) + 1).read_bytes())
+        for missing in (1, 100, len(whole) // 2):
+            (tmp_path / "cut.edf.gz").write_bytes(whole[:-missing])
+            with pytest.raises(FileError, match=r"truncated|ended before the end"):
+                open_frames(tmp_path / "cut.edf.gz")
+
+    def test_an_edf_header_that_asks_for_more_than_its_block_holds(self, tmp_path):
+        path = files.edf(tmp_path / "a.edf", files.stack(1))
+        path.write_bytes(path.read_bytes().replace(b"Size = 2640", b"Size = 1640"))
+        with pytest.raises(FileError, match="1640 bytes, 2640 are needed"):
+            open_frames(path).decoded(0, 1)
+
+    @pytest.mark.parametrize("missing", [1, 100, 2000])
+    def test_a_tiff_that_is_a_little_short(self, tmp_path, missing):
+        path = files.tiff(tmp_path / "a.tif", files.stack(1)[0])
+        path.write_bytes(path.read_bytes()[:-missing])
+        with pytest.raises(FileError, match="no image that can be read"):
+            open_frames(path)
+
+    def test_a_chunk_beyond_the_dataset(self, tmp_path):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file.create_dataset("data", data=files.stack(), chunks=(1, 20, 33))
+        content = bytearray((tmp_path / "a.h5").read_bytes())
+        # The offset of frame 5 in the B-tree of chunks: (5, 0, 0, 0), 64 bits each.
+        place = content.rindex(np.array([5, 0, 0, 0], "<u8").tobytes())
+        content[place] = 106
+        (tmp_path / "b.h5").write_bytes(content)
+        with pytest.raises(FileError, match=r"damaged .*frame 106 of 6"):
+            open_frames(tmp_path / "b.h5")
+
+    def test_a_name_that_is_no_text(self, tmp_path):
+        path = files.nexus(tmp_path / "scan.nxs", files.stack(), rot=np.arange(6.0))
+        path.write_bytes(path.read_bytes().replace(b"sample\0", b"s\xffmple\0"))
+        with pytest.raises(FileError, match="damaged"):
+            open_frames(path)
+        with pytest.raises(FileError, match="damaged"):
+            describe_file(path)
+
+    @settings(deadline=None, max_examples=60, derandomize=True)
+    @given(data=st.data())
+    def test_garbled_hdf5_gives_frames_or_an_error_of_friedel(self, data):
+        with tempfile.TemporaryDirectory() as folder:
+            path = files.nexus(Path(folder) / "scan.nxs", files.stack(3), rot=np.arange(3.0))
+            content = bytearray(path.read_bytes())
+            place = data.draw(st.integers(0, 6000))
+            garbage = data.draw(st.binary(min_size=1, max_size=8))
+            content[place : place + len(garbage)] = garbage
+            path.write_bytes(content)
+            with contextlib.suppress(FriedelError):
+                open_frames(path)
+            with contextlib.suppress(FriedelError):
+                describe_file(path)
+
+    def test_a_master_that_is_a_symbolic_link(self, tmp_path):
+        frames = files.stack(10)
+        for make, missing in ((files.eiger, "scan_data_000002.h5"), (files.virtual, "lima_0001.h5")):
+            folder = tmp_path / make.__name__
+            (folder / "raw").mkdir(parents=True)
+            master = make(folder / "raw", frames)
+            (folder / "link.h5").symlink_to(master)
+            assert_holds(open_frames(folder / "link.h5"), frames)
+            (folder / "raw" / missing).rename(folder / missing)
+            assert_holds(open_frames(folder / "link.h5"), frames) if make is files.virtual else None
+            (folder / missing).unlink()
+            with pytest.raises(FileError, match=f"{missing}.*, which is missing"):
+                open_frames(folder / "link.h5")
 
 
 def test_ranges_in_text():

@@ -272,7 +272,7 @@ class FrameSource:
     def _image_of_file(self, location: tuple[str, str] | None) -> NDArray[Any] | None:
         if location is None:
             return None
-        with handles.hdf5_file(location[0]) as file:
+        with handles.hdf5_file(location[0]) as file, handles.damage_told(location[0]):
             dataset = file[location[1]]
             handles.need_filters(dataset)
             image: NDArray[Any] = np.asarray(dataset[()]).reshape(self.full_shape)
@@ -505,22 +505,19 @@ def _constants(values: dict[str, str], path: str) -> FoundAxes:
 
 
 def _open_hdf5(path: str, dataset: str | None, opened: _Opened) -> None:
-    with handles.open_hdf5(path) as file:
-        try:
-            stack = find_stack(file, dataset)
-            items = [file[place] for place in stack.paths]
-            groups = {place.rpartition("/")[0] for place in stack.paths}
-            if len(items) > 1 and len(groups) == 1:
-                # A series split over datasets: motors have one value for each frame of the whole.
-                count = sum(item.shape[0] for item in items)
-                axes = find_axes(file, stack.paths[0], (count,))
-                opened.add([segment for item in items for segment in dataset_segments(item)], axes)
-            else:
-                for place, item in zip(stack.paths, items, strict=True):
-                    opened.add(dataset_segments(item), find_axes(file, place, item.shape[:-2] or (1,)))
-            _find_corrections(file, path, stack.paths[0], opened)
-        except (OSError, RuntimeError) as error:
-            raise handles.hdf5_error(path, error) from None
+    with handles.examined(path) as file:
+        stack = find_stack(file, dataset)
+        items = [file[place] for place in stack.paths]
+        groups = {place.rpartition("/")[0] for place in stack.paths}
+        if len(items) > 1 and len(groups) == 1:
+            # A series split over datasets: motors have one value for each frame of the whole.
+            count = sum(item.shape[0] for item in items)
+            axes = find_axes(file, stack.paths[0], (count,))
+            opened.add([segment for item in items for segment in dataset_segments(item)], axes)
+        else:
+            for place, item in zip(stack.paths, items, strict=True):
+                opened.add(dataset_segments(item), find_axes(file, place, item.shape[:-2] or (1,)))
+        _find_corrections(file, path, stack.paths[0], opened)
 
 
 def _find_corrections(file: Any, path: str, dataset: str, opened: _Opened) -> None:

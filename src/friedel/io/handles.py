@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from friedel.core.errors import FileError
+from friedel.core.errors import FileError, FriedelError
 
 if TYPE_CHECKING:
     import h5py
@@ -192,6 +192,37 @@ def open_hdf5(path: str) -> h5py.File:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise hdf5_error(path, error) from None
+
+
+@contextmanager
+def examined(path: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading and close it again; what h5py raises at its content means that it is damaged.
+
+    Raises
+    ------
+    FileError
+        If it is missing, truncated, damaged or no HDF5 file.
+    """
+    with open_hdf5(path) as file, damage_told(path):
+        yield file
+
+
+@contextmanager
+def damage_told(path: str) -> Iterator[None]:
+    """Turn what h5py raises when it meets nonsense in a file into a `FileError`.
+
+    A garbled file can lead to almost any exception: of a name that is no text, a size beyond all numbers, an index
+    beyond an array.
+    """
+    try:
+        yield
+    except (FriedelError, ImportError):
+        raise
+    except (OSError, RuntimeError) as error:
+        raise hdf5_error(path, error) from None
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise FileError(path, f"the HDF5 file is damaged ({reason}).", "Copy it again.") from error
 
 
 def hdf5_error(path: str, error: Exception) -> FileError:

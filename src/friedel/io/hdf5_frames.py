@@ -84,6 +84,8 @@ def find_stack(file: h5py.File, dataset: str | None) -> Stack:
         item = _follow(file, dataset)
         if is_dataset(item):
             return _stack((dataset,), (item,))
+        if not is_group(item):
+            raise DataError(f"{file.filename}::{dataset} holds no values.", "Choose another dataset.")
         return _best(file, list(stacks(item, dataset)), f"{dataset} of {file.filename}")
     default = _default_stack(file)
     if default is not None and default.dtype.kind in "iu":

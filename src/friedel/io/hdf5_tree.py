@@ -58,10 +58,10 @@ class Node:
 
 
 def is_dataset(item: Any) -> bool:
-    """Whether `item` is an HDF5 dataset."""
+    """Whether `item` is an HDF5 dataset with values: one with a null dataspace has no shape and is passed over."""
     import h5py
 
-    return isinstance(item, h5py.Dataset)
+    return isinstance(item, h5py.Dataset) and item.shape is not None
 
 
 def is_group(item: Any) -> bool:
@@ -108,6 +108,20 @@ def identity(item: Any) -> tuple[int, int]:
     return information.fileno, information.addr
 
 
+def linked_path(file: str, name: str) -> Path:
+    """Return where HDF5 looks for a file that `file` names: beside it, then, where it is a link, beside its target.
+
+    Parameters
+    ----------
+    file : str
+        The file with the link, as it was opened.
+    name : str
+        What the link says; an absolute path stays as it is.
+    """
+    places = (Path(file).parent / name, Path(file).resolve().parent / name)
+    return next((place for place in places if place.exists()), places[0])
+
+
 def resolve_link(group: h5py.Group, name: str) -> Any:
     """Return the object that `group` calls `name`, or a `BrokenLink`."""
     import h5py
@@ -118,8 +132,7 @@ def resolve_link(group: h5py.Group, name: str) -> Any:
         return group[name]
     except (KeyError, OSError, RuntimeError):
         if isinstance(link, h5py.ExternalLink):
-            beside = Path(group.file.filename).parent / link.filename
-            return BrokenLink(path, f"{beside}::{link.path}", True)
+            return BrokenLink(path, f"{linked_path(group.file.filename, link.filename)}::{link.path}", True)
         return BrokenLink(path, str(getattr(link, "path", "?")), False)
 
 

@@ -205,7 +205,7 @@ def _describe_numpy(path: str, size: int) -> FileDescription:
 def _describe_hdf5(shown: str, path: str, inside: str | None, size: int) -> FileDescription:
     if inside is None and is_result(path):
         return _describe_result(path, size)
-    with handles.open_hdf5(path) as file:
+    with handles.examined(path) as file:
         if inside is not None and inside not in file:
             raise DataError(f"{path}: there is no {inside}.", "friedel info FILE shows what there is.")
         root = file[inside] if inside else file

@@ -314,7 +314,7 @@ def read_provenance(path: str | Path) -> tuple[Provenance, ...]:
     FileError
         If the file cannot be read.
     """
-    with handles.open_hdf5(str(path)) as file:
+    with handles.examined(str(path)) as file:
         text = _read_provenance(file.get(text_attribute(file, "default", "entry")))
     try:
         return (Provenance.from_json(text),) if text else ()
@@ -332,7 +332,7 @@ def _read_provenance(entry: Any) -> str:
 
 def is_result(path: str | Path) -> bool:
     """Whether friedel wrote this HDF5 file as a result."""
-    with handles.open_hdf5(str(path)) as file:
+    with handles.examined(str(path)) as file:
         return text_attribute(file, "creator") == "friedel" and "entry" in file and _has_data(file["entry"])
 
 
@@ -361,18 +361,15 @@ def open_dataset(path: str | Path, entry: str | None = None) -> xr.Dataset:
         If it cannot be read, or holds no NXdata group.
     """
     text = str(path)
-    with handles.open_hdf5(text) as file:
-        try:
-            group = _find_entry(file, entry)
-            reader = _Reader(text)
-            for item in _data_groups(group):
-                reader.add(item)
-            if not reader.variables and not reader.coordinates:
-                raise FileError(path, "holds no NXdata group.", "friedel info shows what it holds.")
-            dataset = reader.dataset()
-            dataset.attrs = _entry_attributes(group, dataset)
-        except (OSError, RuntimeError) as error:
-            raise handles.hdf5_error(text, error) from None
+    with handles.examined(text) as file:
+        group = _find_entry(file, entry)
+        reader = _Reader(text)
+        for item in _data_groups(group):
+            reader.add(item)
+        if not reader.variables and not reader.coordinates:
+            raise FileError(path, "holds no NXdata group.", "friedel info shows what it holds.")
+        dataset = reader.dataset()
+        dataset.attrs = _entry_attributes(group, dataset)
     return dataset
 
 

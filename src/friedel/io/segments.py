@@ -22,7 +22,7 @@ from friedel.kernels.encoded import Codec
 
 from . import cbf, handles
 from .handles import Stamp, stamp_of
-from .hdf5_tree import BrokenLink, is_dataset, resolve_link
+from .hdf5_tree import BrokenLink, is_dataset, linked_path, resolve_link
 
 if TYPE_CHECKING:
     import h5py
@@ -137,18 +137,15 @@ class DecodedFrames:
 
     def images(self, indices: range) -> NDArray[Any]:
         """Return the frames, (n, rows, columns), in the byte order of this machine."""
-        with handles.hdf5_file(self.path, self.stamp) as file:
+        with handles.hdf5_file(self.path, self.stamp) as file, handles.damage_told(self.path):
             dataset = file[self.dataset]
             handles.need_filters(dataset)
-            try:
-                if len(dataset.shape) <= 3:
-                    first, last = self.first + indices.start, self.first + indices.stop
-                    found = dataset[()] if len(dataset.shape) == 2 else dataset[first : last : indices.step]
-                else:
-                    grid = [np.unravel_index(self.first + index, dataset.shape[:-2]) for index in indices]
-                    found = np.stack([dataset[tuple(int(part) for part in place)] for place in grid])
-            except OSError as error:
-                raise handles.hdf5_error(self.path, error) from None
+            if len(dataset.shape) <= 3:
+                first, last = self.first + indices.start, self.first + indices.stop
+                found = dataset[()] if len(dataset.shape) == 2 else dataset[first : last : indices.step]
+            else:
+                grid = [np.unravel_index(self.first + index, dataset.shape[:-2]) for index in indices]
+                found = np.stack([dataset[tuple(int(part) for part in place)] for place in grid])
         return np.ascontiguousarray(found.reshape(len(indices), *self.frame_shape), self.dtype)
 
     def label(self, index: int) -> str:
@@ -252,9 +249,51 @@ def open_fabio(path: str) -> Any:
     # fabio reports what it tries on its way; what matters is raised.
     logging.getLogger("fabio").setLevel(logging.CRITICAL)
     try:
-        return fabio.open(path)
+        file = fabio.open(path)
     except Exception as error:  # fabio raises whatever its 36 readers meet
         raise _not_read(path, error) from None
+    if _is_edf(file) and file.incomplete_file:
+        _check_complete(path, file)
+    return file
+
+
+def _check_complete(path: str, file: Any) -> None:
+    """Look at the end of an EDF file that fabio found to be incomplete: it would fill in zeros."""
+    frame = file.get_frame(file.nframes - 1)
+    frame.file.seek(0)
+    there, end, tail = 0, frame.start + (frame.blobsize if _is_compressed(frame) else frame.size), b""
+    try:
+        while piece := frame.file.read(2**20):
+            tail = (tail + piece[max(end - there, 0) :])[:64]
+            there += len(piece)
+    except EOFError:  # a compressed file that was cut; what follows is not there
+        tail = b"{"
+    if there < end:
+        problem = f"the file is truncated: it has {there} bytes, frame {file.nframes - 1} needs {end} bytes."
+    elif tail.lstrip().startswith(b"{"):
+        problem = f"the file is truncated: it ends after {there} bytes, behind frame {file.nframes - 1}."
+    else:
+        return
+    raise FileError(path, problem, "Copy it again, or wait until it is written completely.")
+
+
+def _is_edf(file: Any) -> bool:
+    from fabio.edfimage import EdfImage
+
+    return isinstance(file, EdfImage)
+
+
+def _is_compressed(frame: Any) -> bool:
+    words = (str(value).upper() for key, value in frame.header.items() if key.upper() == "COMPRESSION")
+    return next(words, "NONE") != "NONE"
+
+
+def _check_block(path: str, file: Any, index: int) -> None:
+    """Make sure that the block of an EDF frame is as large as its header says; fabio would fill in zeros."""
+    frame = file.get_frame(index)
+    if frame.bfname is None and frame.blobsize < frame.size and not _is_compressed(frame):
+        problem = f"is damaged: frame {index} has {frame.blobsize} bytes, {frame.size} are needed."
+        raise FileError(path, problem, "Copy the file again.")
 
 
 def fabio_frame(path: str, file: Any, index: int) -> NDArray[Any]:
@@ -265,11 +304,15 @@ def fabio_frame(path: str, file: Any, index: int) -> NDArray[Any]:
     FileError
         If it is damaged.
     """
+    if _is_edf(file):
+        _check_block(path, file, index)
     try:
         data = file.data if file.nframes == 1 else file.get_frame(index).data
     except Exception as error:  # as above
         raise _not_read(path, error) from None
-    if data is None or data.ndim != 2:
+    if data is None:
+        raise FileError(path, "is no image that can be read; it may be truncated.", "Copy the file again.")
+    if data.ndim != 2:
         raise FileError(path, "holds no two-dimensional image.", "Leave the file out.")
     found: NDArray[Any] = data
     return found
@@ -409,6 +452,12 @@ def _read_chunk_table(dataset: h5py.Dataset) -> tuple[NDArray[np.int64], NDArray
     def note(chunk: Any) -> None:
         place = chunk.chunk_offset[: len(leading)]
         index = sum(int(stride) * int(part) for stride, part in zip(strides, place, strict=True))
+        if not 0 <= index < n_frames:
+            raise FileError(
+                dataset.file.filename,
+                f"the HDF5 file is damaged (a chunk of {dataset.name} lies at frame {index} of {n_frames}).",
+                "Copy it again.",
+            )
         offsets[index], sizes[index] = chunk.byte_offset, chunk.size
         if chunk.filter_mask:
             skipped.append(index)
@@ -429,7 +478,6 @@ def _virtual_segments(dataset: h5py.Dataset) -> list[Segment] | None:
     if len(dataset.shape) != 3:
         _check_sources(dataset)
         return None
-    folder = Path(dataset.file.filename).parent
     pieces: list[tuple[int, int, list[Segment]]] = []
     for mapping in dataset.virtual_sources():
         target = _whole_frames(mapping.vspace, dataset.shape)
@@ -437,7 +485,7 @@ def _virtual_segments(dataset: h5py.Dataset) -> list[Segment] | None:
             _check_sources(dataset)
             return None
         inside = mapping.file_name == "."
-        path = dataset.file.filename if inside else str(folder / mapping.file_name)
+        path = dataset.file.filename if inside else str(linked_path(dataset.file.filename, mapping.file_name))
         if not inside and not Path(path).exists():
             raise _missing_source(dataset, path)
         with _lent(dataset.file if inside else handles.open_hdf5(path), keep=inside) as file:
@@ -490,11 +538,11 @@ def _missing_source(dataset: h5py.Dataset, what: str) -> FileError:
 
 def _check_sources(dataset: h5py.Dataset) -> None:
     """Make sure that HDF5 will not fill in for files that are missing."""
-    folder = Path(dataset.file.filename).parent
     for mapping in dataset.virtual_sources():
         name = mapping.file_name
-        if name != "." and "%" not in name and not (folder / name).exists():
-            raise _missing_source(dataset, str(folder / name))
+        path = linked_path(dataset.file.filename, name)
+        if name != "." and "%" not in name and not path.exists():
+            raise _missing_source(dataset, str(path))
 
 
 def _whole_frames(space: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
