@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -490,6 +491,37 @@ class TestBadInput:
                 open_frames(path)
             with contextlib.suppress(FriedelError):
                 describe_file(path)
+
+    @pytest.mark.parametrize("shape", [(7, 20, 33), (2, 4, 20, 33)])
+    @pytest.mark.parametrize("dtype", ["u2", ">i4", "f4"])
+    def test_several_frames_or_tiles_in_a_bitshuffled_chunk(self, tmp_path, shape, dtype):
+        frames = files.stack(int(np.prod(shape[:-2]))).astype(dtype)
+        with h5py.File(tmp_path / "scan.h5", "w") as file:
+            chunks = (*(2,) * (len(shape) - 2), 16, 33)
+            storage = hdf5plugin.Bitshuffle(cname="lz4")
+            data = file.create_dataset("data", data=frames.reshape(shape), chunks=chunks, **storage)
+            skipped = np.arange(np.prod(chunks)).reshape(chunks).astype(dtype)
+            data.id.write_direct_chunk((0,) * len(shape), skipped.tobytes(), filter_mask=1)
+            file.create_dataset("empty", shape, dtype, chunks=chunks, fillvalue=5, **storage)
+        expected = frames.reshape(shape).astype(np.dtype(dtype).newbyteorder("="))
+        part = expected[tuple(slice(size) for size in chunks)]
+        part[...] = skipped[tuple(slice(size) for size in part.shape)]
+        expected = expected.reshape(frames.shape)
+        assert_holds(open_frames(f"{tmp_path}/scan.h5::/data"), expected)
+        assert np.all(open_frames(f"{tmp_path}/scan.h5::/empty").decoded(0, 2) == 5)
+
+    def test_a_damaged_chunk_of_several_frames_is_named(self, tmp_path):
+        with h5py.File(tmp_path / "scan.h5", "w") as file:
+            data = file.create_dataset(
+                "data", data=files.stack(), chunks=(3, 20, 33), **hdf5plugin.Bitshuffle(cname="lz4")
+            )
+            chunk = bytearray(data.id.read_direct_chunk((3, 0, 0))[1])
+            chunk[:16] = b"\x7f" * 16
+            data.id.write_direct_chunk((3, 0, 0), bytes(chunk))
+        source = open_frames(tmp_path / "scan.h5")
+        assert source.decoded(0, 3).shape == (3, 20, 33)
+        with pytest.raises(DataError, match=r"scan\.h5::/data frame 4"):
+            source.decoded(4, 5)
 
     def test_a_master_that_is_a_symbolic_link(self, tmp_path):
         frames = files.stack(10)
