@@ -544,8 +544,13 @@ def _degrees(item: Any) -> NDArray[np.float64]:
 
 
 def _to_degrees(axis: Axis) -> NDArray[np.float64]:
-    values = np.asarray(axis.values, float)
-    return np.rad2deg(values) if axis.units.lower().startswith("rad") else values
+    values: NDArray[np.float64] = np.asarray(axis.values, float)
+    units = axis.units.strip().lower()
+    if units.startswith("rad"):
+        return np.asarray(np.rad2deg(values))
+    if units and not units.startswith(("deg", "°")):
+        raise DataError(f"The rotation angles are in {axis.units!r}, which is not known here.", "Write deg or rad.")
+    return values
 
 
 def _in_millimetres(item: Any) -> float | None:

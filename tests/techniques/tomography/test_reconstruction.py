@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from friedel.techniques.tomography import (
     ParallelBeam,
     build_plan,
     reconstruct,
+    reconstruct_errors,
 )
+from friedel.techniques.tomography.reconstruction import angles_in_degrees
 from phantoms import Disk, field_of_view, picture, rms, several, sinogram
 
 HALF_TURN = np.arange(0, 180, 1.0)
@@ -217,3 +220,48 @@ def test_gridding_is_linear() -> None:
 def test_a_sinogram_without_samples_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="there is nothing to reconstruct"):
         reconstruct(np.zeros(shape, np.float32), np.arange(20) * 9.0, center=8.0)
+
+
+def labelled_disk(center: float = 38.0) -> xr.DataArray:
+    """A disk at x = 0.07 mm, y = -0.04 mm on translations of 0.005 mm."""
+    return xr.DataArray(
+        sinogram((Disk(14, -8, 5),), HALF_TURN, 80, center),
+        dims=("angle", "translation"),
+        coords={
+            "angle": ("angle", HALF_TURN, {"units": "deg"}),
+            "translation": ("translation", 3.0 + np.arange(80) * 0.005, {"units": "mm"}),
+        },
+    )
+
+
+@pytest.mark.parametrize("center", ["auto", "given"])
+def test_labelled_positions_are_right_whichever_way_the_translations_run(center: str) -> None:
+    up = labelled_disk()
+    slices = []
+    for scan, axis in ((up, 38.0), (up[:, ::-1], 79 - 38.0)):
+        found = reconstruct(scan, center=axis if center == "given" else "auto")
+        assert found.attrs["center_pixels"] == pytest.approx(axis, abs=0.1)
+        mass = found.where(np.hypot(found.x - 0.07, found.y + 0.04) < 0.04, 0.0)
+        assert float((mass * found.x).sum() / mass.sum()) == pytest.approx(0.07, abs=0.001)
+        assert float((mass * found.y).sum() / mass.sum()) == pytest.approx(-0.04, abs=0.001)
+        errors = reconstruct_errors(abs(scan) + 1, center=found.attrs["center_pixels"])
+        slices.append((found, errors))
+    for one, other in zip(*slices, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(one.x, other.x)
+
+
+@pytest.mark.parametrize("changed", [lambda t: t**2, lambda t: np.roll(t, 7), np.zeros_like, lambda t: t * np.nan])
+def test_uneven_translations_are_refused(changed: Callable[[np.ndarray], np.ndarray]) -> None:
+    scan = labelled_disk()
+    with pytest.raises(DataError, match="not evenly spaced"):
+        reconstruct(scan.assign_coords(translation=changed(scan.translation.values - 3.0)), center=38.0)
+
+
+def test_angles_are_in_degrees_or_radians_by_their_units() -> None:
+    for units in ("deg", "Degrees", "degree", "", " DEG "):
+        np.testing.assert_array_equal(angles_in_degrees(xr.DataArray([90.0], attrs={"units": units})), [90.0])
+    for units in ("rad", "Radian", "RADIANS"):
+        np.testing.assert_allclose(angles_in_degrees(xr.DataArray([np.pi], attrs={"units": units})), [180.0])
+    with pytest.raises(DataError, match="'mrad'"):
+        angles_in_degrees(xr.DataArray([1.0], attrs={"units": "mrad"}))

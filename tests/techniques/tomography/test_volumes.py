@@ -331,3 +331,11 @@ def test_pencil_beam_scan_of_a_capillary() -> None:
     y, x = np.indices(slice_.shape) - 50
     # The particle absorbs, and nothing lies outside the capillary.
     assert np.sort(slice_.ravel())[-300:].mean() > 20 * abs(slice_[np.hypot(y, x) > 48].mean())
+
+
+def test_unknown_units_of_angles_are_refused(tmp_path: Path) -> None:
+    path = own_file(tmp_path / "scan.h5")
+    with changing(path) as file:
+        file["entry/sinogram/angle"].attrs["units"] = "mrad"
+    with pytest.raises(DataError, match="'mrad'"):
+        run(path)

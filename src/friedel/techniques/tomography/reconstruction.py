@@ -26,7 +26,10 @@ Method = Literal["gridding", "fbp", "sirt", "mlem"]
 Sinogram = TypeVar("Sinogram", NDArray[np.generic], xr.DataArray)
 
 CHANNELS_AT_ONCE = 32
+DEGREES = ("", "deg", "degree", "degrees", "°")
 RADIANS = ("rad", "radian", "radians")
+UNEVEN = 0.25
+"""Translations may lie this part of a step beside even ones, as those in files."""
 
 
 class CenterWarning(UserWarning):
@@ -120,7 +123,7 @@ def reconstruct(
         Rotation angles in degrees, in any order; in rad if it is a DataArray whose `units` say so. By default the
         DataArray's coordinate `angle`.
     center : float, "auto", CenterEstimate or None
-        Rotation axis in pixels from the first translation; None for the middle, (n - 1) / 2.
+        Rotation axis in pixels from the first translation, as the array stands; None for the middle, (n - 1) / 2.
     method : {"gridding", "fbp", "sirt", "mlem"}
         "gridding" is the fastest and most exact; "sirt" and "mlem" bear masks and few angles.
     pixel_size : float, optional
@@ -139,12 +142,14 @@ def reconstruct(
     Returns
     -------
     ndarray (y, x[, channel...]) float32 or DataArray
-        The slice is centred on the axis. A DataArray keeps its other dims; y and x replace angle and translation.
+        The slice is centred on the axis, x grows with the translation. A DataArray keeps its other dims; y and x
+        replace angle and translation.
 
     Raises
     ------
     DataError
-        If shapes differ, angles cover too little or samples are not finite.
+        If shapes differ, angles cover too little or are in an unknown unit, translations are not evenly spaced or
+        samples are not finite.
     ParameterError
         If the method or an option is unknown.
 
@@ -208,6 +213,11 @@ def _apply(
     errors: bool,
 ) -> Any:
     array = _labelled(sinogram)
+    step = translation_step(array)
+    # The slice's x grows with the translation: a scan that ran backwards is turned round, and so is its axis.
+    backwards = step is not None and step < 0
+    if backwards:
+        array = array.isel(translation=slice(None, None, -1))
     degrees = angles_in_degrees(array.coords["angle"] if angles is None and "angle" in array.coords else angles)
     values = array.transpose("angle", "translation", ...).values
     if degrees.shape != values.shape[:1]:
@@ -216,14 +226,16 @@ def _apply(
             "Give one angle for each row of the sinogram.",
         )
     failed = failed_projections(values)
-    position = resolve_center(center, values, degrees)
-    step = translation_step(array)
+    given = center.value if isinstance(center, CenterEstimate) else center
+    if backwards and isinstance(given, (int, float, np.number)):
+        given = values.shape[1] - 1 - float(given)
+    position = resolve_center(given, values, degrees)
     beam = ParallelBeam.build(
         degrees,
         values.shape[1],
         center=position,
         size=size,
-        pixel_size=pixel_size or step or 1.0,
+        pixel_size=pixel_size or abs(step or 1.0),
         excluded=failed,
         allow_missing_wedge=allow_missing_wedge,
     )
@@ -232,7 +244,10 @@ def _apply(
         slices = np.sqrt(apply_plan(variance_plan(plan), np.square(values), threads))
     else:
         slices = apply_plan(plan, values, threads)
-    return slices if not isinstance(sinogram, xr.DataArray) else _as_slices(slices, array, beam, position, method)
+    if not isinstance(sinogram, xr.DataArray):
+        return slices
+    axis = values.shape[1] - 1 - beam.center if backwards else beam.center
+    return _as_slices(slices, array, beam, axis, method)
 
 
 def apply_plan(
@@ -282,21 +297,40 @@ def angles_in_degrees(angles: Any) -> NDArray[np.float64]:
     Raises
     ------
     DataError
-        If there are none.
+        If there are none, or they are in another unit.
     """
     if angles is None:
         raise DataError("The rotation angles are not known.", "Give `angles` in degrees, or a coordinate named angle.")
-    units = angles.attrs.get("units", "deg") if isinstance(angles, xr.DataArray) else "deg"
+    units = str(angles.attrs.get("units", "deg")) if isinstance(angles, xr.DataArray) else "deg"
+    known = units.strip().lower()
+    if known not in DEGREES + RADIANS:
+        raise DataError(
+            f"The rotation angles are in {units!r}, which is not known here.", "Give them in degrees (deg) or rad."
+        )
     values = np.asarray(angles, float)
-    return np.rad2deg(values) if units in RADIANS else values
+    return np.rad2deg(values) if known in RADIANS else values
 
 
 def translation_step(array: xr.DataArray) -> float | None:
-    """Return the distance of two translations in the unit of their coordinate, or None without one."""
+    """Return the step of the coordinate `translation` in its unit, negative if it descends; None without one.
+
+    Raises
+    ------
+    DataError
+        If the translations are not evenly spaced.
+    """
     if "translation" not in array.coords or array.sizes["translation"] < 2:
         return None
-    step = float(np.median(np.diff(array.coords["translation"].values.astype(float))))
-    return abs(step) or None
+    positions = array.coords["translation"].values.astype(float)
+    even = np.linspace(positions[0], positions[-1], len(positions))
+    step = float(even[1] - even[0])
+    worst = float(np.abs(positions - even).max())
+    if not worst < UNEVEN * abs(step):
+        raise DataError(
+            f"The translations are not evenly spaced: up to {worst:.4g} off a step of {step:.4g}.",
+            'Sort them (.sortby("translation")), and interpolate the sinogram on even ones.',
+        )
+    return step
 
 
 def _labelled(sinogram: Any) -> xr.DataArray:
@@ -315,7 +349,7 @@ def _labelled(sinogram: Any) -> xr.DataArray:
 
 
 def _as_slices(
-    slices: NDArray[np.float32], sinogram: xr.DataArray, beam: ParallelBeam, center: float | None, method: str
+    slices: NDArray[np.float32], sinogram: xr.DataArray, beam: ParallelBeam, center: float, method: str
 ) -> xr.DataArray:
     """Label the slices: y and x from the rotation axis, in the unit of the translations; other dims stay."""
     others = [dim for dim in sinogram.dims if dim not in ("angle", "translation")]
@@ -332,7 +366,7 @@ def _as_slices(
         attrs={
             **sinogram.attrs,
             "units": slice_units(sinogram.attrs.get("units", ""), unit or "pixel"),
-            "center_pixels": beam.center,
+            "center_pixels": center,
             "method": method,
         },
     )
