@@ -400,7 +400,8 @@ def machine(threads: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads,
         "instruction_set": instruction_set(),
-        "system": platform.platform(),
+        "system": platform.system(),
+        "architecture": platform.machine(),
         "python": platform.python_version(),
         "load_average": list(os.getloadavg()),
     }
