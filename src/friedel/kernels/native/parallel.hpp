@@ -29,10 +29,10 @@ void parallel_for(std::size_t count, int threads, Function &&function) {
         }
     };
     std::vector<std::thread> pool;
-    const std::size_t helpers = std::min<std::size_t>(threads, count) - 1;
-    pool.reserve(helpers);
+    const std::size_t additional = std::min<std::size_t>(threads, count) - 1;
+    pool.reserve(additional);
     try {
-        while (pool.size() < helpers) pool.emplace_back(work);
+        while (pool.size() < additional) pool.emplace_back(work);
     } catch (const std::exception &) {
         // The system gives no more threads, or no memory for them: those that exist do the work.
     }
