@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,6 +119,15 @@ class Tomogram:
     def n_channels(self) -> int:
         """Number of channels of each slice; 1 without an axis of channels."""
         return 1 if self.channels is None else len(self.channels.values)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file, and those that the data lie in if links or a virtual dataset lead there."""
+        with handles.hdf5_file(self.path) as file:
+            data = file[self.dataset]
+            holding = str(data.file.filename)
+            names = {mapping.file_name for mapping in data.virtual_sources()} - {"."} if data.is_virtual else set()
+            return self.path, holding, *(str(Path(holding).parent / name) for name in sorted(names))
 
     def select(self, layers: slice, channels: slice) -> Tomogram:
         """Return some layers and channels of the scan.

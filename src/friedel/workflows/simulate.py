@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.context import Context
 from friedel.core.errors import OutputError, ParameterError
-from friedel.core.provenance import friedel_version
+from friedel.core.provenance import friedel_version, refuse_to_replace_inputs
 from friedel.core.units import wavelength_from_energy
 from friedel.data.conventions import radial_coordinate
 from friedel.instrument import Detector, Geometry, radial_from_two_theta
@@ -97,8 +97,10 @@ def simulate_xrdct(parameters: SimulateXRDCT, context: Context) -> xr.Dataset:
     """Write a simulated scan, its geometry and its truth; return the truth."""
     output = Path(parameters.output)
     truth_file, geometry_file = output.with_name(f"{output.stem}_truth.h5"), output.with_name("setup.poni")
+    written = [output, _data_file(output, 1), truth_file, geometry_file]
+    refuse_to_replace_inputs(written, parameters.phases)
     if not parameters.overwrite:
-        _refuse_existing([output, _data_file(output, 1), truth_file, geometry_file])
+        _refuse_existing(written)
     beamline = build_beamline(parameters)
     write_scan(parameters, beamline, context)
     truth = truth_dataset(parameters, beamline, context)

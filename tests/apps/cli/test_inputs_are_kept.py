@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -36,6 +37,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     dims = ("layer", "angle", "translation", "radial")
     write_dataset("m_sinograms.h5", xr.Dataset({"sinogram": (dims, cube, {"units": "count"})}, coords))
+    with h5py.File("linked.h5", "w") as file:
+        file["entry/sinogram"] = h5py.ExternalLink("m_sinograms.h5", "/entry/sinogram")
+        file["entry"].attrs["NX_class"] = "NXentry"
     return tmp_path
 
 
@@ -56,11 +60,14 @@ GEOMETRY = ("--geometry", "setup.dat")
         ["xrdct", "scan_master.h5", *GEOMETRY, "-o", "scan_data_000001.h5"],
         ["xrdct", "m_sinograms.h5", *GEOMETRY, "-o", "m.h5"],
         ["reconstruct", "m_sinograms.h5", "-o", "m_sinograms.h5"],
+        ["simulate", "xrdct", "new.h5", "--phases", "setup.poni"],
+        ["reconstruct", "linked.h5", "--dataset", "/entry/sinogram", "-o", "m_sinograms.h5"],
     ],
     ids=" ".join,
 )
 def test_refused_whatever_overwrite_says(folder: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     (folder / "pattern_00001.dat").write_bytes((folder / "mask_00000.cbf").read_bytes())
+    (folder / "setup.poni").write_bytes((folder / "setup.dat").read_bytes())
     before = {path: path.read_bytes() for path in folder.iterdir()}
     words = [word.replace("{folder}", folder.name) for word in words]
     assert run([*words, "--overwrite", "--quiet"]) == 2

@@ -154,7 +154,7 @@ def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
         translation=parameters.translation,
         monitor=parameters.monitor,
     ).select(parse_range(parameters.layers or ":", "layers"), parse_range(parameters.channels or ":", "channels"))
-    refuse_to_replace_inputs([parameters.output, parameters.report], [parameters.sinograms])
+    refuse_to_replace_inputs([parameters.output, parameters.report], scan.files)
     # What cannot work is refused before anything is read at length.
     beam = _beam(scan, parameters, None)
     build_plan(ParallelBeam.build([0, 60, 120], 8), parameters.method, **_options(parameters))
