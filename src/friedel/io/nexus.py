@@ -330,6 +330,27 @@ def _read_provenance(entry: Any) -> str:
     return text_value(entry[f"{last}/record/data"]) if last is not None else ""
 
 
+def finished_result(path: str | Path | None, record: Provenance | None) -> xr.Dataset | None:
+    """Return what is in `path` if the work that `record` describes made it, so that it need not be done again.
+
+    A command that is repeated after it had finished gives its result, as one that was interrupted goes on.
+
+    Parameters
+    ----------
+    path : path-like or None
+        Where the result is to be written.
+    record : Provenance or None
+        Of the execution that is about to begin, with its input files.
+    """
+    if path is None or record is None or not Path(path).exists():
+        return None
+    try:
+        made_by = read_provenance(path)[:1]
+    except FileError:
+        return None
+    return open_dataset(path) if made_by and made_by[0].fingerprint() == record.fingerprint() else None
+
+
 def is_result(path: str | Path) -> bool:
     """Whether friedel wrote this HDF5 file as a result."""
     with handles.examined(str(path)) as file:

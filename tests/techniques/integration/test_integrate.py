@@ -217,8 +217,18 @@ def test_an_existing_file_is_kept_unless_told_otherwise(scan, tmp_path) -> None:
     given = values(scan, output=tmp_path / "patterns.h5")
     execute(integrate1d, **given)
     with pytest.raises(OutputError, match="exists"):
-        execute(integrate1d, **given)
-    execute(integrate1d, **given, overwrite=True)
+        execute(integrate1d, **given | {"npt": 17})
+    execute(integrate1d, **given | {"npt": 17}, overwrite=True)
+
+
+def test_a_finished_command_repeated_gives_its_result(scan, tmp_path) -> None:
+    given = values(scan, output=tmp_path / "patterns.h5")
+    execute(integrate1d, **given)
+    before = (tmp_path / "patterns.h5").stat().st_mtime_ns
+    messages: list[str] = []
+    assert "intensity" in execute(integrate1d, None, messages, **given)
+    assert (tmp_path / "patterns.h5").stat().st_mtime_ns == before
+    assert any("complete already" in message for message in messages)
 
 
 def test_lost_frames_are_told(scan, tmp_path) -> None:

@@ -343,6 +343,16 @@ def test_an_existing_result_is_not_lost(scan: Path, tmp_path: Path) -> None:
     assert (tmp_path / "maps.h5").read_text() == "precious"
 
 
+def test_a_finished_command_repeated_gives_its_result(scan: Path, tmp_path: Path) -> None:
+    first = run(scan, tmp_path / "maps.h5", npt=200)
+    before = (tmp_path / "maps.h5").stat().st_mtime_ns
+    again = run(scan, tmp_path / "maps.h5", npt=200)
+    assert (tmp_path / "maps.h5").stat().st_mtime_ns == before
+    xr.testing.assert_equal(first["phase_map"].compute(), again["phase_map"].compute())
+    with pytest.raises(OutputError, match="exists already"):
+        run(scan, tmp_path / "maps.h5", npt=201)
+
+
 def test_a_detector_of_another_shape(scan: Path, tmp_path: Path) -> None:
     poni = (scan / "setup.poni").read_text().replace("Pilatus100k", "Pilatus1M").replace("Pilatus 100k", "Pilatus 1M")
     (tmp_path / "wrong.poni").write_text(poni)

@@ -22,6 +22,7 @@ from friedel.io import (
     MemorySink,
     RegionFile,
     RegionSpec,
+    finished_result,
     open_dataset,
     open_frames,
     read_image,
@@ -89,6 +90,10 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
             np.asarray(source.axis(parameters.monitor).values, np.float64), source.n_frames, parameters.monitor
         )
     record = describe_inputs(parameters, context, source)
+    finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
+    if finished is not None:
+        context.progress.message(f"{parameters.output} is complete already.")
+        return finished
     radial_map = build_map(parameters, source, npt_azimuth, context)
     regions = pattern_regions(radial_map, source.n_frames)
     blocks = cut_blocks(

@@ -16,7 +16,15 @@ from friedel.core.context import Context
 from friedel.core.errors import ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.data.conventions import coordinate
-from friedel.io import MemorySink, RegionFile, RegionSpec, open_dataset, read_provenance, write_dataset
+from friedel.io import (
+    MemorySink,
+    RegionFile,
+    RegionSpec,
+    finished_result,
+    open_dataset,
+    read_provenance,
+    write_dataset,
+)
 from friedel.io.frames import parse_range
 from friedel.io.tomograms import RawSinograms, Tomogram, open_tomogram
 
@@ -179,6 +187,10 @@ def reconstruct_volume(parameters: Reconstruct, context: Context) -> xr.Dataset:
         parameters.allow_missing_wedge,
     )
     record = _record(parameters, context, found, center, preparation)
+    finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
+    if finished is not None:
+        context.progress.message(f"{parameters.output} is complete already.")
+        return finished
     regions = _regions(scan, beam.size, errors)
     with _sink(parameters, regions, record) as sink:
         if sink.message:

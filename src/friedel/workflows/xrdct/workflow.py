@@ -16,7 +16,7 @@ from friedel.core.context import Context
 from friedel.core.errors import DataError, OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument.scan_layout import NO_FRAME, ScanLayout
-from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
+from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, write_dataset
 from friedel.io.regions import map_rows
 from friedel.techniques.integration.integrate import build_map, describe_inputs, input_files, open_scan
 from friedel.techniques.integration.integrator import frames_per_block
@@ -89,10 +89,23 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     context.progress.message(f"Scan: {layout.describe()}.")
     beam = _beam(layout, parameters)
     record = describe_inputs(parameters, context, source) or _unrecorded(parameters, context)
+    if not parameters.overwrite and Path(parameters.output).exists():
+        return _finished(parameters, record, context)
     radial_map = build_map(parameters, source, None, context)
     _check_maps(parameters, radial_map)  # what is wrong is told before hours of work, not after
     sinograms = _integrate(parameters, context, source, motors, layout, radial_map, record)
     return _reconstruct(parameters, context, _Scan(motors, layout, radial_map, sinograms, beam), record)
+
+
+def _finished(parameters: XRDCT, record: Provenance, context: Context) -> xr.Dataset:
+    """Return the result that is there, if the same work made it; refuse to replace any other file."""
+    finished: xr.Dataset | None = finished_result(parameters.output, record)
+    if finished is None:
+        raise OutputError(
+            parameters.output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite)."
+        )
+    context.progress.message(f"{parameters.output} is complete already.")
+    return finished
 
 
 def _check_maps(parameters: XRDCT, radial_map: RadialMap) -> None:
@@ -125,9 +138,6 @@ def _check_parameters(parameters: XRDCT) -> None:
             "Bins that are even in d reach to hundreds of Angstrom, and hold all rings in a few of them.",
             "Give --radial-range, or use --unit q_nm^-1 or 2th_deg.",
         )
-    output = Path(parameters.output)
-    if output.exists() and not parameters.overwrite:
-        raise OutputError(output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
 
 
 def _cleaning(parameters: XRDCT) -> Cleaning:
