@@ -151,7 +151,7 @@ class DecodedFrames:
         return np.ascontiguousarray(found.reshape(len(indices), *self.frame_shape), self.dtype)
 
     def _from_chunks(self, dataset: h5py.Dataset, indices: range) -> NDArray[Any]:
-        """Decode bitshuffle-LZ4 chunks here: the filter of the HDF5 library trusts them, and crashes on damaged ones."""
+        """Decode bitshuffle-LZ4 chunks here: HDF5's own filter trusts them, and crashes on damaged ones."""
         frames = np.empty((len(indices), *self.frame_shape), self.dtype)
         chunk = dataset.chunks[:-2]
         corner, frames_of_chunk = None, frames

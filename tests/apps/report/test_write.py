@@ -13,7 +13,7 @@ import xarray as xr
 from apps.report.synthetic import synthetic_xrdct
 from friedel.apps.report import write_picture, write_report
 from friedel.apps.report.contents import centers, sections, strongest_peak
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import FriedelError, OutputError, ParameterError
 from friedel.core.provenance import Provenance
 
 PNG = b"\x89PNG\r\n"
@@ -157,3 +157,22 @@ def test_pictures_of_each_kind_are_the_same_bytes_each_time(
     content = (tmp_path / f"one.{ending}").read_bytes()
     assert content.startswith(start)
     assert content == (tmp_path / f"two.{ending}").read_bytes()
+
+
+def test_a_file_without_results_is_refused(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["entry/data/data"] = np.zeros((2, 5, 6), "i4")
+    with pytest.raises(FriedelError, match=r"scan\.h5"):
+        write_report(tmp_path / "scan.h5", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_phase_that_is_hardly_there_is_left_out_of_the_picture_of_all(tmp_path: Path) -> None:
+    result = synthetic_xrdct(size=16, bins=50)
+    result["phase_height"] = ("phase", [10.0, 8.0, 0.1])
+    write_report(result, tmp_path / "report.html")
+    assert "Left out, for its peaks are nowhere above 5 % of the others&#x27;: Fe" in (
+        tmp_path / "report.html"
+    ).read_text().replace("'", "&#x27;")

@@ -20,6 +20,9 @@ from .style import Style
 
 LARGEST_READ = 64 * 1024**2
 """Bytes of a large variable that are held in memory at once."""
+WEAK_PHASE = 0.05
+"""A phase whose highest peak is below this part of the highest of all is left out of the picture of all phases."""
+
 MOST_LAYERS = 6
 MOST_FRAMES = 400
 
@@ -56,10 +59,15 @@ def _phase_sections(result: xr.Dataset) -> Iterator[Section]:
         _map(maps.isel(phase=number, layer=layers[len(layers) // 2]), name, number)
         for number, name in _entries(maps, "phase")
     ]
-    if len(one) > 1:
+    weak = _weak_phases(result)
+    strong = [picture for number, picture in enumerate(one) if number not in weak]
+    if len(strong) > 1:
         text = "Each phase in its colour, stronger where there is more of it, relative to its own largest value."
+        if weak:
+            names = ", ".join(one[number].title for number in sorted(weak))
+            text += f" Left out, for its peaks are nowhere above {100 * WEAK_PHASE:.0f} % of the others': {names}."
         yield Section(
-            "phases", "Where each phase is", text + _layer_text(maps, layers), partial(draw_composite, maps=one)
+            "phases", "Where each phase is", text + _layer_text(maps, layers), partial(draw_composite, maps=strong)
         )
     yield Section(
         "phase_maps",
@@ -67,6 +75,14 @@ def _phase_sections(result: xr.Dataset) -> Iterator[Section]:
         f"{maps.attrs.get('long_name', 'Amount of each phase').capitalize()} in every voxel.",
         partial(draw_maps, maps=_layered(maps, "phase", layers), columns=_columns(maps)),
     )
+
+
+def _weak_phases(result: xr.Dataset) -> set[int]:
+    """Return the phases whose peaks are so low everywhere that their map is noise or a trace."""
+    heights = result.get("phase_height")
+    if heights is None or not heights.size:
+        return set()
+    return set(np.flatnonzero(heights.values < WEAK_PHASE * heights.values.max()).tolist())
 
 
 def _named(result: xr.Dataset, dimension: str) -> xr.DataArray | None:

@@ -63,6 +63,11 @@ def write_report(
         record = Provenance.from_json(text) if text else None
         notes = record.notes if record else {}
         pictures = [_draw(section) for section in sections(dataset, notes)]
+        if not pictures:
+            raise ParameterError(
+                f"Nothing in {page.stem if isinstance(result, xr.Dataset) else result} can be drawn.",
+                "A report is of a result that friedel wrote; friedel info shows what a file holds.",
+            )
         title = Path(result).name if not isinstance(result, xr.Dataset) else page.stem
         html = page_html(
             title=title,

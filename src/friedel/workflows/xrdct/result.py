@@ -90,7 +90,8 @@ def assemble(
     -------
     xarray.Dataset
         ``volume`` (layer, y, x, radial) and ``volume_errors``; ``mean_pattern`` (radial) above the background,
-        ``background`` (layer, radial); with phases ``phase_map`` (phase, layer, y, x), ``residual`` (layer, y, x),
+        ``background`` (layer, radial); with phases ``phase_map`` (phase, layer, y, x), ``phase_height`` (phase),
+        ``residual`` (layer, y, x),
         ``reflections`` (phase, reflection), ``reference`` (phase, radial) and ``fit_pattern`` (radial); with regions
         ``roi_intensity`` (roi, layer, y, x); with peaks ``peak_area``, ``peak_position`` and ``peak_width``
         (peak, layer, y, x).
@@ -140,6 +141,7 @@ def _phase_variables(
     maps: Mapping[str, NDArray[Any]],
     voxel_units: str,
 ) -> dict[str, Any]:
+    heights = np.percentile(maps["phase"], RELATIVE_PERCENTILE, axis=(0, 1, 2))
     amounts = maps["phase"] / references.scales
     # One factor for all phases, so that they can be compared with one another; the flux is not known.
     amounts /= np.percentile(amounts.sum(axis=-1), RELATIVE_PERCENTILE) or 1.0
@@ -157,6 +159,11 @@ def _phase_variables(
             ("phase", *VOXELS),
             np.moveaxis(amounts, -1, 0),
             {"units": "", "long_name": "Relative amount of dense phase", "peak_width_deg": references.peak_width},
+        ),
+        "phase_height": (
+            "phase",
+            heights,
+            {"units": voxel_units, "long_name": "Highest peak of the phase in the voxels richest in it"},
         ),
         "residual": (VOXELS, maps["residual"], {"units": voxel_units, "long_name": "Root mean square residual"}),
         "reflections": (("phase", "reflection"), reflections, {"long_name": "Positions of the reflections"}),
