@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import xarray as xr
 from fake_tasks import fake_registry
 from friedel.apps import python
 from friedel.apps.cli.main import run as friedel
+from friedel.core import provenance
 from friedel.core.context import Context
 from friedel.core.errors import DataError, FileError
 from friedel.core.parameters import Argument, FilePath, FilePaths, Parameters
@@ -85,6 +87,17 @@ def test_changed_inputs_are_refused_unless_forced(folder: Path, capsys: pytest.C
     assert "--force" in said
     assert not (folder / "result_rerun.h5").exists()
     assert friedel(["rerun", "result.h5", "--force"]) == 0
+
+
+def test_large_inputs_written_since_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "WHOLE_HASH_LIMIT", -1)
+    monkeypatch.setattr(provenance, "SAMPLE_SIZE", 1)
+    assert friedel(["rerun", "result.h5", "-o", "large.h5", "--force"]) == 0
+    assert friedel(["rerun", "large.h5", "-o", "again.h5"]) == 0
+    os.utime(folder / "frames", (1, 1))
+    with pytest.raises(DataError, match="only samples are compared"):
+        python.rerun("large.h5", "other.h5")
+    python.rerun("large.h5", "other.h5", force=True)
 
 
 def test_missing_inputs_are_named(folder: Path) -> None:

@@ -84,6 +84,23 @@ def test_a_large_file_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert InputFile.describe(file).hash != before
 
 
+def test_the_time_of_a_sampled_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Provenance.begin("xrdct", 1, {}, "cpu")
+    file = tmp_path / "frames"
+    file.write_bytes(bytes(5000))
+    whole = record.with_inputs([file]).fingerprint()
+    os.utime(file, (1, 1))
+    assert record.with_inputs([file]).fingerprint() == whole
+    monkeypatch.setattr(provenance, "WHOLE_HASH_LIMIT", 1000)
+    monkeypatch.setattr(provenance, "SAMPLE_SIZE", 10)
+    sampled = record.with_inputs([file]).fingerprint()
+    content = bytearray(5000)
+    content[100] = 1  # between the samples
+    file.write_bytes(content)
+    assert InputFile.describe(file).is_sampled
+    assert record.with_inputs([file]).fingerprint() != sampled
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="gone"):
         InputFile.describe(tmp_path / "gone")

@@ -135,9 +135,10 @@ def test_reading_is_lazy_and_cheap_to_index(tmp_path):
 
 def test_a_lazy_dataset_is_copied_in_slabs(tmp_path, monkeypatch):
     monkeypatch.setattr("friedel.io.nexus.SLAB_BYTES", 24)
-    write_dataset(tmp_path / "a.h5", patterns())
+    dataset = patterns()
+    write_dataset(tmp_path / "a.h5", dataset)
     write_dataset(tmp_path / "b.h5", open_dataset(tmp_path / "a.h5"))
-    xr.testing.assert_identical(open_dataset(tmp_path / "b.h5").load(), patterns())
+    xr.testing.assert_identical(open_dataset(tmp_path / "b.h5").load(), dataset)
 
 
 def test_streamed_values_only_get_their_axes(tmp_path):

@@ -92,4 +92,9 @@ def _differences(record: Provenance, task: Task[Any]) -> list[str]:
             found.append(
                 f"{known.path}: has changed since the result was made (recorded {known.hash}, now {now.hash})."
             )
+        elif known.is_sampled and now.mtime != known.mtime:
+            found.append(
+                f"{known.path}: was written at {now.mtime}, the result was made from its state of {known.mtime}; "
+                "of so large a file only samples are compared, so it may have changed."
+            )
     return found

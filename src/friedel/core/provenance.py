@@ -55,6 +55,11 @@ class InputFile:
     mtime: str
     hash: str
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the hash covers a part of the file only, so that equal hashes do not mean equal content."""
+        return self.hash.startswith("blake2b-sampled:")
+
     @classmethod
     def describe(cls, path: str | Path) -> InputFile:
         """Look at the file now.
@@ -178,10 +183,10 @@ class Provenance:
         """Return a short name of the work: equal for executions that give the same result.
 
         It covers the task, its parameters but for those in `NO_INFLUENCE`, the input files and friedel's version;
-        not the device or the moment.
+        not the device or the moment. Of a file whose hash covers samples only, the time of modification counts too.
         """
         parameters = {key: value for key, value in self.parameters.items() if key not in NO_INFLUENCE}
-        inputs = [(item.path, item.size, item.hash) for item in self.inputs]
+        inputs = [(item.path, item.size, item.hash, item.mtime if item.is_sampled else "") for item in self.inputs]
         work = [self.task, self.version, self.friedel, parameters, inputs]
         return hashlib.blake2b(json.dumps(work, sort_keys=True).encode(), digest_size=16).hexdigest()
 
