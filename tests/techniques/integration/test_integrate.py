@@ -231,6 +231,20 @@ def test_a_finished_command_repeated_gives_its_result(scan, tmp_path) -> None:
     assert any("complete already" in message for message in messages)
 
 
+def test_marked_pixels_that_nothing_masks_are_told(scan, tmp_path) -> None:
+    frames = frames_of(scan).astype(np.uint32)
+    frames[:, 3, :5] = 2**32 - 1
+    with h5py.File(scan, "r+") as file:
+        del file["entry/data/data"]
+        file["entry/data/data"] = frames
+    messages: list[str] = []
+    execute(integrate1d, None, messages, **values(scan))
+    assert any("hold 4294967295" in message and "--dummy 4294967295" in message for message in messages)
+    messages.clear()
+    execute(integrate1d, None, messages, **values(scan, dummy=4294967295))
+    assert not any("4294967295" in message for message in messages)
+
+
 def test_lost_frames_are_told(scan, tmp_path) -> None:
     frames = frames_of(scan).astype(np.float32)
     frames[[2, 5]] = np.nan

@@ -156,7 +156,7 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
     dark, frames = images["dark"], parameters.dark_frames
     if frames is not None and dark is None:
         raise ParameterError("dark_frames is given without a dark.", "Give the image of the dark too.")
-    return RadialMap.build(
+    radial_map = RadialMap.build(
         geometry,
         npt=parameters.npt,
         unit=parameters.unit,
@@ -180,6 +180,21 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
         empty=math.nan if parameters.empty is None else parameters.empty,
         threads=context.runner.threads,
     )
+    _tell_marked_pixels(source, radial_map, context)
+    return radial_map
+
+
+def _tell_marked_pixels(source: FrameSource, radial_map: RadialMap, context: Context) -> None:
+    """Say so if pixels that are averaged hold the largest value of their type, which marks invalid ones."""
+    if radial_map.dummy is not None or source.dtype.kind != "u" or source.region is not None:
+        return
+    largest = int(np.iinfo(source.dtype).max)
+    marked = int(np.count_nonzero((source.decoded(0, 1).reshape(-1) == largest) & ~radial_map.excluded.reshape(-1)))
+    if marked:
+        context.progress.message(
+            f"{marked} pixels of the first frame hold {largest}, which usually marks invalid ones, and are averaged: "
+            f"leave them out with --dummy {largest}."
+        )
 
 
 def _whole_mask(
