@@ -241,7 +241,8 @@ def _beam(layout: ScanLayout, parameters: XRDCT) -> ParallelBeam:
         raise DataError(
             f"The translations are not evenly spaced: {steps[worst]:g} between {layout.translations[worst]:g} and "
             f"{layout.translations[worst + 1]:g}, {step:g} elsewhere.",
-            "Reconstruct a range of frames in which they are (--frame-range).",
+            "Measure the missing line and give its frames, too; or leave out those beyond the gap (--frame-range), if "
+            "the scan ran line by line.",
         )
     return ParallelBeam.build(
         layout.angles,
