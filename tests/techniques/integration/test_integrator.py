@@ -96,7 +96,7 @@ def test_the_dimension_of_the_frames_keeps_its_name_and_coordinates() -> None:
     ("options", "message"),
     [
         ({"error_modle": "poisson"}, "no option error_modle.\nDid you mean error_model?"),
-        ({"npt_azimuth": 36}, "no option npt_azimuth"),
+        ({"threads": 4}, "no option threads"),
         ({"splitting": "ful"}, "splitting is 'ful'"),
         ({"unit": "q"}, "radial unit"),
         ({"npt": 10.5}, "npt is 10.5"),

@@ -375,7 +375,7 @@ class TestStorage:
         with pytest.raises(FileError, match=rf"map\.h5.*'{part}' is missing"):
             RadialMap.load(tmp_path / "map.h5")
 
-    @pytest.mark.parametrize("key", ["options", "geometry", "radial", "azimuth"])
+    @pytest.mark.parametrize("key", ["binning", "validity", "averaging", "geometry", "radial", "azimuth"])
     @pytest.mark.parametrize("value", [None, 3, {"no": "such"}])
     def test_not_with_a_description_of_something_else(self, tmp_path, key, value) -> None:
         self.build().save(tmp_path / "map.h5")

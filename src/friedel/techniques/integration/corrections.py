@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,41 +11,41 @@ from numpy.typing import ArrayLike, NDArray
 from friedel.core.errors import GeometryError
 from friedel.instrument import Geometry
 
+from .options import Corrections, Validity
 
-def pixel_normalization(
-    geometry: Geometry,
-    *,
-    solid_angle: bool = True,
-    polarization: float | None = None,
-    polarization_axis: float = 0.0,
-    flat: NDArray[np.floating[Any]] | None = None,
-) -> NDArray[np.float32] | None:
+
+def checked_images(geometry: Geometry, corrections: Corrections) -> Corrections:
+    """Return the corrections with images that are arrays of the detector's shape.
+
+    Raises
+    ------
+    GeometryError
+        If an image has another shape.
+    """
+    names = {"flat": "flat", "dark": "dark", "dark_variance": "variance of the dark"}
+    images = {field: image_for(geometry, getattr(corrections, field), name) for field, name in names.items()}
+    return replace(corrections, **images)
+
+
+def pixel_normalization(geometry: Geometry, corrections: Corrections) -> NDArray[np.float32] | None:
     """Return w = flat · Ω · P of each pixel, relative to a perfect pixel at the point of normal incidence.
 
-    Parameters
-    ----------
-    geometry : Geometry
-    solid_angle : bool
-        Whether to correct for the solid angle Ω = cos³α.
-    polarization : float, optional
-        Polarization factor f, −1 to 1; None for no correction, which differs from 0, an unpolarized beam.
-    polarization_axis : float
-        Angle of the plane of polarization in degrees.
-    flat : ndarray, optional
-        Relative efficiency of the pixels.
+    The solid angle is Ω = cos³α. A polarization factor of None means no correction, which differs from 0, an
+    unpolarized beam.
 
     Returns
     -------
     ndarray of float32, shape (rows, columns), or None
         None where nothing is to be corrected.
     """
-    if not solid_angle and polarization is None and flat is None:
+    flat, polarization = corrections.flat, corrections.polarization
+    if not corrections.solid_angle and polarization is None and flat is None:
         return None
-    normalization = np.ones(geometry.shape, np.float64) if flat is None else flat.astype(np.float64)
-    if solid_angle:
+    normalization = np.ones(geometry.shape) if flat is None else np.array(flat, np.float64)
+    if corrections.solid_angle:
         normalization *= geometry.solid_angle()
     if polarization is not None:
-        normalization *= geometry.polarization(polarization, np.deg2rad(polarization_axis))
+        normalization *= geometry.polarization(polarization, np.deg2rad(corrections.polarization_axis))
     return normalization.astype(np.float32)
 
 
@@ -68,39 +69,28 @@ def image_for(geometry: Geometry, image: ArrayLike | None, name: str) -> NDArray
     return array
 
 
-def excluded_pixels(
-    geometry: Geometry,
-    *,
-    mask: NDArray[Any] | None = None,
-    detector_mask: bool = True,
-    dark: NDArray[Any] | None = None,
-    flat: NDArray[Any] | None = None,
-    dummy: float | None = None,
-    delta_dummy: float = 0.0,
-) -> NDArray[np.bool_]:
+def excluded_pixels(geometry: Geometry, validity: Validity, corrections: Corrections) -> NDArray[np.bool_]:
     """Return which pixels take no part in any frame: True = excluded.
 
-    Parameters
-    ----------
-    geometry : Geometry
-    mask : ndarray, optional
-        Non-zero where a pixel is excluded.
-    detector_mask : bool
-        Whether the gaps of the detector are excluded.
-    dark, flat : ndarray, optional
-        Excluded where not finite or marked by `dummy`, and where the flat is zero.
-    dummy, delta_dummy : float
-        Value that marks invalid pixels, and how far from it values still do.
+    Those are the gaps of the detector, those of the mask, and those where the dark or the flat is not finite or
+    marked as invalid, or the flat is zero.
+
+    Raises
+    ------
+    GeometryError
+        If the mask has another shape than the detector.
     """
-    excluded = geometry.detector.mask() if detector_mask else np.zeros(geometry.shape, np.bool_)
+    excluded = geometry.detector.mask() if validity.detector_mask else np.zeros(geometry.shape, np.bool_)
+    mask = image_for(geometry, validity.mask, "mask")
     if mask is not None:
         excluded |= mask != 0
-    for image in (dark, flat):
-        if image is None:
+    for given in (corrections.dark, corrections.flat):
+        if given is None:
             continue
+        image = np.asarray(given)
         excluded |= ~np.isfinite(image)
-        if dummy is not None:
-            excluded |= np.abs(image.astype(np.float64) - dummy) <= delta_dummy
-    if flat is not None:
-        excluded |= flat == 0
+        if validity.dummy is not None:
+            excluded |= np.abs(image.astype(np.float64) - validity.dummy) <= validity.delta_dummy
+    if corrections.flat is not None:
+        excluded |= np.asarray(corrections.flat) == 0
     return excluded

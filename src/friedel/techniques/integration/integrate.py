@@ -33,6 +33,7 @@ from friedel.io.frames import expand, parse_region
 
 from .corrections import image_for
 from .integrator import checked_factors, frames_per_block
+from .options import MapOptions
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
 from .tasks import Integrate1D, Integrate2D, Integration
@@ -156,37 +157,23 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
     dark, frames = images["dark"], parameters.dark_frames
     if frames is not None and dark is None:
         raise ParameterError("dark_frames is given without a dark.", "Give the image of the dark too.")
-    radial_map = RadialMap.build(
-        geometry,
-        npt=parameters.npt,
-        unit=parameters.unit,
-        splitting=parameters.splitting,
-        npt_azimuth=npt_azimuth,
-        mask=_whole_mask(geometry, images["mask"], source, parameters),
-        detector_mask=parameters.detector_mask,
-        radial_range=parameters.radial_range,
-        azimuth_range=parameters.azimuth_range,
-        discontinuity=getattr(parameters, "discontinuity", "pi"),
-        solid_angle=parameters.solid_angle,
-        polarization=parameters.polarization,
-        polarization_axis=parameters.polarization_axis,
-        flat=images["flat"],
-        dark=dark,
-        dark_variance=None if dark is None or frames is None else np.maximum(dark, 0) / frames,
-        dummy=parameters.dummy,
-        delta_dummy=parameters.delta_dummy,
-        error_model=parameters.error_model,
-        negative=parameters.negative,
-        empty=math.nan if parameters.empty is None else parameters.empty,
-        threads=context.runner.threads,
-    )
+    options: dict[str, Any] = {
+        name: getattr(parameters, name) for name in MapOptions.__annotations__ if name in type(parameters).model_fields
+    }
+    options |= images | {
+        "npt_azimuth": npt_azimuth,
+        "mask": _whole_mask(geometry, images["mask"], source, parameters),
+        "dark_variance": None if dark is None or frames is None else np.maximum(dark, 0) / frames,
+        "empty": math.nan if parameters.empty is None else parameters.empty,
+    }
+    radial_map = RadialMap.build(geometry, threads=context.runner.threads, **options)
     _tell_marked_pixels(source, radial_map, context)
     return radial_map
 
 
 def _tell_marked_pixels(source: FrameSource, radial_map: RadialMap, context: Context) -> None:
     """Say so if pixels that are averaged hold the largest value of their type, which marks invalid ones."""
-    if radial_map.dummy is not None or source.dtype.kind != "u" or source.region is not None:
+    if radial_map.validity.dummy is not None or source.dtype.kind != "u" or source.region is not None:
         return
     largest = int(np.iinfo(source.dtype).max)
     marked = int(np.count_nonzero((source.decoded(0, 1).reshape(-1) == largest) & ~radial_map.excluded.reshape(-1)))
@@ -214,7 +201,7 @@ def pattern_regions(radial_map: RadialMap, n_frames: int) -> dict[str, RegionSpe
     """Return what a sink has to hold for the patterns of `n_frames` frames."""
     shape = (n_frames, *radial_map.bins)
     regions = {"intensity": RegionSpec(shape, "f4"), "valid_fraction": RegionSpec((n_frames,), "f4")}
-    if radial_map.error_model != "none":
+    if radial_map.averaging.error_model != "none":
         regions["intensity_errors"] = RegionSpec(shape, "f4")
     return regions
 

@@ -19,13 +19,16 @@ from friedel.io import FrameSource
 from friedel.io.lazy import source_of
 
 from .grid import check_bins
-from .options import MapOptions, check_options
+from .options import Binning, MapOptions, check_options
 from .patterns import Patterns
 from .radial_map import FrameBlock, Frames, RadialMap
 from .results import label_patterns
 
 BLOCK_BYTES = 64 * 1024**2
 
+
+CAKE_BINS = 360
+"""Azimuthal bins of a cake, unless someone says otherwise."""
 
 MOST_FRAMES = 256
 FRAMES_IN_VECTORS = 4
@@ -55,11 +58,9 @@ class Integrator:
     Parameters
     ----------
     geometry : Geometry
-    npt : int
-        Number of radial bins, unless a call says otherwise.
     **options
-        Further parameters of `RadialMap.build`: unit, splitting, error_model, mask, dark, flat, polarization,
-        solid_angle, radial_range, azimuth_range, dummy, ...
+        Options of `RadialMap.build`: npt and npt_azimuth (unless a call says otherwise), unit, splitting,
+        error_model, mask, dark, flat, polarization, solid_angle, radial_range, azimuth_range, dummy, ...
 
     Raises
     ------
@@ -72,11 +73,11 @@ class Integrator:
     >>> patterns = integrator.integrate1d(frames)  # doctest: +SKIP
     """
 
-    def __init__(self, geometry: Geometry, *, npt: int = 1000, **options: Unpack[MapOptions]) -> None:
+    def __init__(self, geometry: Geometry, **options: Unpack[MapOptions]) -> None:
         check_options(options)
-        check_bins(npt)
         self.geometry = geometry
-        self.npt = npt
+        self.npt = options.get("npt", Binning.npt)
+        check_bins(self.npt)
         self.options = options
         self._maps: dict[tuple[int, int | None, tuple[int, int]], RadialMap] = {}
 
@@ -91,7 +92,8 @@ class Integrator:
         key = (self.npt if npt is None else npt, npt_azimuth, shape)
         if key not in self._maps:
             geometry = self.geometry.for_shape(shape)
-            self._maps[key] = RadialMap.build(geometry, npt=key[0], npt_azimuth=npt_azimuth, **self.options)
+            options: MapOptions = {**self.options, "npt": key[0], "npt_azimuth": npt_azimuth}
+            self._maps[key] = RadialMap.build(geometry, **options)
         return self._maps[key]
 
     def integrate1d(
@@ -134,19 +136,20 @@ class Integrator:
         frames: ArrayLike | xr.DataArray | FrameSource,
         *,
         npt: int | None = None,
-        npt_azimuth: int = 360,
+        npt_azimuth: int | None = None,
         normalization: str | ArrayLike | None = None,
         variance: ArrayLike | None = None,
         threads: int | None = None,
     ) -> xr.Dataset:
-        """Regroup frames over azimuth and radius; parameters as for `integrate1d`.
+        """Regroup frames over azimuth and radius, into 360 azimuthal bins by default; see `integrate1d`.
 
         Returns
         -------
         xarray.Dataset
             intensity, intensity_errors over (frame, azimuth, radial), or (azimuth, radial) for a single frame.
         """
-        return self._integrate(frames, npt, npt_azimuth, normalization, variance, threads)
+        cake_bins = self.options.get("npt_azimuth") or CAKE_BINS if npt_azimuth is None else npt_azimuth
+        return self._integrate(frames, npt, cake_bins, normalization, variance, threads)
 
     def _integrate(
         self,
@@ -161,7 +164,7 @@ class Integrator:
         radial_map = self.map_for(stack.frame_shape, npt, npt_azimuth)
         if variance is not None:
             radial_map = radial_map.with_options(error_model="variance")
-        elif radial_map.error_model == "variance":
+        elif radial_map.averaging.error_model == "variance":
             raise ParameterError('The error model is "variance", and no variance is given.', "Give variance=.")
         factors = stack.factors(normalization)
         blocks = _blocks(stack, radial_map.scatter.n_bins, factors, variance)
@@ -169,7 +172,7 @@ class Integrator:
         parts = [radial_map(block, threads=count) for block in blocks]
         arrays = _joined(parts, single=not stack.dims)
         result = label_patterns(radial_map, arrays, stack.coordinates, stack.dims)
-        return result.assign(_sums(parts, radial_map, result, stack.dims)) if radial_map.keep_sums else result
+        return result.assign(_sums(parts, radial_map, result, stack.dims)) if radial_map.averaging.keep_sums else result
 
 
 @dataclass(frozen=True)
@@ -336,7 +339,7 @@ def _sums(parts: list[Patterns], radial_map: RadialMap, result: xr.Dataset, dims
                 if part.sums
             ]
             found[f"sum_{name}"] = variable(whole, formula)
-    if radial_map.error_model != "none":
+    if radial_map.averaging.error_model != "none":
         found["intensity_std"] = variable(
             [part.standard_deviation() for part in parts], "Standard deviation of a pixel in the bin"
         )

@@ -1,10 +1,15 @@
-"""The options of a map, by name and type, for those who pass them on to `RadialMap.build`."""
+"""The options of a map, in groups: how pixels are binned, corrected, left out and averaged.
+
+People give them flat, by name (`MapOptions`); the code hands them on group by group. A new option is a field of its
+group and the same name in `MapOptions`.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, get_args
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, TypedDict, get_args
 
 from numpy.typing import ArrayLike
 
@@ -25,13 +30,120 @@ CHOICES: dict[str, Any] = {
 }
 
 
-class MapOptions(TypedDict, total=False):
-    """See `RadialMap.build`."""
+@dataclass(frozen=True)
+class Binning:
+    """How pixels fall into bins.
 
+    Attributes
+    ----------
+    npt : int
+        Number of radial bins.
+    unit : str
+        Radial unit, "q_nm^-1", "2th_deg", ...
+    splitting : {"none", "bbox", "full"}
+        How a pixel is shared between bins: by its centre, by the box around it, or by its exact polygon.
+    npt_azimuth : int, optional
+        Number of azimuthal bins; makes the result a cake (azimuth, radial).
+    radial_range : (float, float), optional
+        In `unit`; by default all that unmasked pixels reach.
+    azimuth_range : (float, float), optional
+        In degrees, from -180 to 180 or 0 to 360; (170, -170) crosses the cut.
+    discontinuity : {"pi", "0"}
+        Where the azimuth jumps: -180 to 180 or 0 to 360 degrees in a cake of the whole circle.
+    """
+
+    npt: int = 1000
+    unit: RadialUnit = "q_nm^-1"
+    splitting: Splitting = "full"
+    npt_azimuth: int | None = None
+    radial_range: tuple[float, float] | None = None
+    azimuth_range: tuple[float, float] | None = None
+    discontinuity: Discontinuity = "pi"
+
+    @property
+    def cake(self) -> bool:
+        """Whether results have an azimuthal axis."""
+        return self.npt_azimuth is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Corrections:
+    """What the counts of a pixel are corrected for. Images have the shape of the detector.
+
+    Attributes
+    ----------
+    solid_angle : bool
+        Whether to correct for the solid angle of the pixels.
+    polarization : float, optional
+        Polarization factor, -1 to 1; None for no correction.
+    polarization_axis : float
+        Angle of the plane of polarization in degrees.
+    flat, dark : array-like, shape (rows, columns), optional
+        Flat field, and counts without beam.
+    dark_variance : array-like, shape (rows, columns), optional
+        Variance of `dark`: dark/n for the mean of n Poisson frames.
+    """
+
+    solid_angle: bool = True
+    polarization: float | None = None
+    polarization_axis: float = 0.0
+    flat: ArrayLike | None = None
+    dark: ArrayLike | None = None
+    dark_variance: ArrayLike | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Validity:
+    """Which pixels are no measurement.
+
+    Attributes
+    ----------
+    mask : array-like, shape (rows, columns), optional
+        Non-zero where a pixel is excluded.
+    detector_mask : bool
+        Whether gaps of the detector, and the value it gives to invalid pixels, are left out.
+    dummy, delta_dummy : float, optional
+        Value that marks invalid pixels, and how far from it values still do; by default that of the detector, if
+        `detector_mask`.
+    negative : {"refuse", "keep", "mask"}
+        What to do about valid counts below zero: raise `DataError` if the error model is "poisson", keep them,
+        or leave these pixels out.
+    """
+
+    mask: ArrayLike | None = None
+    detector_mask: bool = True
+    dummy: float | None = None
+    delta_dummy: float = 0.0
+    negative: Negative = "refuse"
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """What is made of the pixels of a bin.
+
+    Attributes
+    ----------
+    error_model : {"none", "poisson", "azimuthal", "variance"}
+        Variance of a pixel: none; its counts; the spread on its ring; given with the frames. With splitting, the
+        azimuthal model takes each pixel's part in a bin as one observation of weight c·w.
+    empty : float
+        Value of bins without valid pixels.
+    keep_sums : bool
+        Whether results hold the sums over the bins.
+    """
+
+    error_model: ErrorModel = "none"
+    empty: float = float("nan")
+    keep_sums: bool = False
+
+
+class MapOptions(TypedDict, total=False):
+    """All options by name; see `Binning`, `Corrections`, `Validity` and `Averaging`."""
+
+    npt: int
     unit: RadialUnit
     splitting: Splitting
-    mask: ArrayLike | None
-    detector_mask: bool
+    npt_azimuth: int | None
     radial_range: tuple[float, float] | None
     azimuth_range: tuple[float, float] | None
     discontinuity: Discontinuity
@@ -41,13 +153,48 @@ class MapOptions(TypedDict, total=False):
     flat: ArrayLike | None
     dark: ArrayLike | None
     dark_variance: ArrayLike | None
+    mask: ArrayLike | None
+    detector_mask: bool
     dummy: float | None
     delta_dummy: float
-    error_model: ErrorModel
     negative: Negative
+    error_model: ErrorModel
     empty: float
     keep_sums: bool
-    threads: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """The groups together."""
+
+    binning: Binning
+    corrections: Corrections
+    validity: Validity
+    averaging: Averaging
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Sort options that are given by name into their groups.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such option, or no such choice.
+        """
+        check_options(options)
+        return cls(*(group(**_part(options, group)) for group in GROUPS))
+
+
+GROUPS: tuple[type[Any], ...] = (Binning, Corrections, Validity, Averaging)
+
+
+def names_of(group: type[Any]) -> tuple[str, ...]:
+    """Return the names of the options of a group."""
+    return tuple(field.name for field in fields(group))
+
+
+def _part(options: Mapping[str, Any], group: type[Any]) -> dict[str, Any]:
+    return {name: options[name] for name in names_of(group) if name in options}
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, ParameterError
-from friedel.core.units import RadialUnit
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
-from friedel.instrument.radial import radial_scale
 from friedel.kernels.encoded import EncodedFrames
 from friedel.kernels.scatter import BinSums, PixelMap, Scatter
-from friedel.kernels.splitting import Axis, join_shares
+from friedel.kernels.splitting import Axis
 
-from .corrections import excluded_pixels, image_for, pixel_normalization
+from .corrections import checked_images, excluded_pixels, pixel_normalization
 from .fingerprint import fingerprint
-from .grid import azimuth_grid, check_bins, radial_grid
-from .options import ErrorModel, Negative, check_options
+from .options import Averaging, Binning, MapOptions, Options, Validity, check_options, names_of
 from .patterns import Patterns, patterns_of
-from .pixels import Discontinuity, Splitting, cut_slabs, each_slab
+from .sharing import share_pixels, shares_on
 
 Frames = NDArray[Any] | EncodedFrames
 
@@ -71,219 +68,73 @@ class RadialMap:
     Attributes
     ----------
     geometry : Geometry
-    unit : str
-        Radial unit.
-    splitting : {"none", "bbox", "full"}
+    binning : Binning
+        How pixels fall into bins, as asked for.
+    validity : Validity
+        Which values are no measurement; without the mask, and with the dummy of the detector.
+    averaging : Averaging
+        What is made of the pixels of a bin.
     radial : Axis
-        Radial bins in `unit`.
+        Radial bins in the unit of `binning`.
     azimuth : Axis or None
         Azimuthal bins in rad; one for the pattern of a sector, None for that of the whole circle.
-    cake : bool
-        Whether results have an azimuthal axis.
-    discontinuity : {"pi", "0"}
-        Where the azimuth jumps.
     excluded : ndarray of bool, shape (rows, columns)
         Pixels that take no part in any frame.
     scatter : Scatter
         Sums pixels over bins.
-    error_model : {"none", "poisson", "azimuthal", "variance"}
-    dummy, delta_dummy : float
-        Value that marks an invalid pixel, and how far from it values still do; None for no such value.
-    negative : {"refuse", "keep", "mask"}
-        What is done about counts below zero.
-    empty : float
-        Value of bins without valid pixels.
-    keep_sums : bool
-        Whether results hold the sums over the bins.
     """
 
     geometry: Geometry
-    unit: RadialUnit
-    splitting: Splitting
+    binning: Binning
+    validity: Validity
+    averaging: Averaging
     radial: Axis
     azimuth: Axis | None
-    cake: bool
-    discontinuity: Discontinuity
     excluded: NDArray[np.bool_]
     scatter: Scatter
-    error_model: ErrorModel = "none"
-    dummy: float | None = None
-    delta_dummy: float = 0.0
-    negative: Negative = "refuse"
-    empty: float = float("nan")
-    keep_sums: bool = False
 
     @classmethod
-    def build(
-        cls,
-        geometry: Geometry,
-        *,
-        npt: int = 1000,
-        unit: RadialUnit = "q_nm^-1",
-        splitting: Splitting = "full",
-        npt_azimuth: int | None = None,
-        mask: ArrayLike | None = None,
-        detector_mask: bool = True,
-        radial_range: tuple[float, float] | None = None,
-        azimuth_range: tuple[float, float] | None = None,
-        discontinuity: Discontinuity = "pi",
-        solid_angle: bool = True,
-        polarization: float | None = None,
-        polarization_axis: float = 0.0,
-        flat: ArrayLike | None = None,
-        dark: ArrayLike | None = None,
-        dark_variance: ArrayLike | None = None,
-        dummy: float | None = None,
-        delta_dummy: float = 0.0,
-        error_model: ErrorModel = "none",
-        negative: Negative = "refuse",
-        empty: float = float("nan"),
-        keep_sums: bool = False,
-        threads: int | None = None,
-    ) -> RadialMap:
+    def build(cls, geometry: Geometry, *, threads: int | None = None, **options: Unpack[MapOptions]) -> RadialMap:
         """Build the map.
 
         Parameters
         ----------
         geometry : Geometry
             With a detector whose shape is known.
-        npt : int
-            Number of radial bins.
-        unit : str
-            Radial unit, "q_nm^-1", "2th_deg", ...
-        splitting : {"none", "bbox", "full"}
-            How a pixel is shared between bins: by its centre, by the box around it, or by its exact polygon.
-        npt_azimuth : int, optional
-            Number of azimuthal bins; makes the result a cake (azimuth, radial).
-        mask : array-like, shape (rows, columns), optional
-            Non-zero where a pixel is excluded.
-        detector_mask : bool
-            Whether gaps of the detector, and the value it gives to invalid pixels, are left out.
-        radial_range : (float, float), optional
-            In `unit`; by default all that unmasked pixels reach.
-        azimuth_range : (float, float), optional
-            In degrees, from -180 to 180 or 0 to 360; (170, -170) crosses the cut.
-        discontinuity : {"pi", "0"}
-            Where the azimuth jumps: -180 to 180 or 0 to 360 degrees in a cake of the whole circle.
-        solid_angle : bool
-            Whether to correct for the solid angle of the pixels.
-        polarization : float, optional
-            Polarization factor, -1 to 1; None for no correction.
-        polarization_axis : float
-            Angle of the plane of polarization in degrees.
-        flat, dark : array-like, shape (rows, columns), optional
-            Flat field, and counts without beam.
-        dark_variance : array-like, shape (rows, columns), optional
-            Variance of `dark`: dark/n for the mean of n Poisson frames.
-        dummy, delta_dummy : float, optional
-            Value that marks invalid pixels; by default that of the detector, if `detector_mask`.
-        error_model : {"none", "poisson", "azimuthal", "variance"}
-            Variance of a pixel: none; its counts; the spread on its ring; given with the frames. With splitting, the
-            azimuthal model takes each pixel's part in a bin as one observation of weight c·w.
-        negative : {"refuse", "keep", "mask"}
-            What to do about valid counts below zero: raise `DataError` if the error model is "poisson", keep them,
-            or leave these pixels out.
-        empty : float
-            Value of bins without valid pixels.
-        keep_sums : bool
-            Whether results hold the sums over the bins.
         threads : int, optional
             Threads to build with.
+        **options
+            The fields of `Binning`, `Corrections`, `Validity` and `Averaging`, by name: npt, unit, splitting,
+            npt_azimuth, mask, dark, flat, polarization, error_model, ...
 
         Raises
         ------
         ParameterError
-            If a parameter has a value that is not allowed.
+            If there is no such option, or a value is not allowed.
         GeometryError
             If an image has another shape than the detector, or the unit needs a wavelength.
         DataError
             If no pixel is left.
         """
-        threads = thread_count() if threads is None else threads
-        check_options(
-            {
-                "unit": unit,
-                "splitting": splitting,
-                "error_model": error_model,
-                "negative": negative,
-                "discontinuity": discontinuity,
-            }
+        asked = Options.of(options)
+        binning, validity = asked.binning, _with_detector(asked.validity, geometry)
+        corrections = checked_images(geometry, asked.corrections)
+        excluded = excluded_pixels(geometry, validity, corrections)
+        radial, azimuth, pixel_map = share_pixels(
+            geometry, binning, excluded, thread_count() if threads is None else threads
         )
-        check_bins(npt, npt_azimuth)
-        if dummy is None and detector_mask:
-            dummy, delta_dummy = geometry.detector.dummy, geometry.detector.delta_dummy
-        flat, dark, mask, dark_variance = (
-            image_for(geometry, image, name)
-            for image, name in ((flat, "flat"), (dark, "dark"), (mask, "mask"), (dark_variance, "variance of the dark"))
+        scatter = Scatter.build(
+            pixel_map,
+            normalization=pixel_normalization(geometry, corrections),
+            dark=corrections.dark,
+            dark_variance=corrections.dark_variance,
         )
-        excluded = excluded_pixels(
-            geometry,
-            mask=mask,
-            detector_mask=detector_mask,
-            dark=dark,
-            flat=flat,
-            dummy=dummy,
-            delta_dummy=delta_dummy,
-        )
-
-        def slabs(function: Any) -> list[Any]:
-            return each_slab(cut_slabs(geometry, unit, excluded, discontinuity), function, threads)
-
-        radial = radial_grid(
-            npt,
-            radial_range,
-            lambda: slabs(lambda slab: slab.radial_extent(splitting)),
-            negative_allowed=radial_scale(unit).quantity == "d",
-        )
-        # A sector of a pattern is a cake of one azimuthal bin.
-        azimuth = None
-        if npt_azimuth is not None or azimuth_range is not None:
-            azimuth = azimuth_grid(
-                1 if npt_azimuth is None else npt_azimuth,
-                azimuth_range,
-                lambda: slabs(lambda slab: slab.azimuth_extent(splitting)),
-                discontinuity,
-            )
-
-        pixel_map = join_shares(
-            slabs(lambda slab: slab.shares(splitting, radial, azimuth)), npt * (azimuth.n_bins if azimuth else 1)
-        )
-        if not pixel_map.bins.size:
-            raise ParameterError(
-                f"No pixel lies in the radial range {radial.low:g} to {radial.high:g} {unit}"
-                + ("." if azimuth is None else " and the azimuth range."),
-                "Give a range that the detector covers; friedel integrate1d without a range shows which.",
-            )
-        normalization = pixel_normalization(
-            geometry,
-            solid_angle=solid_angle,
-            polarization=polarization,
-            polarization_axis=polarization_axis,
-            flat=flat,
-        )
-        scatter = Scatter.build(pixel_map, normalization=normalization, dark=dark, dark_variance=dark_variance)
-        return cls(
-            geometry=geometry,
-            unit=unit,
-            splitting=splitting,
-            radial=radial,
-            azimuth=azimuth,
-            cake=npt_azimuth is not None,
-            discontinuity=discontinuity,
-            excluded=excluded,
-            scatter=scatter,
-            error_model=error_model,
-            dummy=dummy,
-            delta_dummy=delta_dummy,
-            negative=negative,
-            empty=empty,
-            keep_sums=keep_sums,
-        )
+        return cls(geometry, binning, replace(validity, mask=None), asked.averaging, radial, azimuth, excluded, scatter)
 
     @property
     def bins(self) -> tuple[int, ...]:
         """Shape of the result for one frame: (n_radial,) or (n_azimuth, n_radial)."""
-        if self.azimuth is None or not self.cake:
+        if self.azimuth is None or not self.binning.cake:
             return (self.radial.n_bins,)
         return self.azimuth.n_bins, self.radial.n_bins
 
@@ -295,21 +146,29 @@ class RadialMap:
     @property
     def fingerprint(self) -> str:
         """Identifies geometry and unit, so that a stored map is not used for another setup."""
-        return fingerprint(self.geometry, self.unit)
+        return fingerprint(self.geometry, self.binning.unit)
 
     def pixel_map(self, threads: int | None = None) -> PixelMap:
         """Return the shares of the pixels in the bins, computed again: the plan itself holds them packed for speed."""
-        slabs = cut_slabs(self.geometry, self.unit, self.excluded, self.discontinuity)
-        parts = each_slab(
-            slabs,
-            lambda slab: slab.shares(self.splitting, self.radial, self.azimuth),
-            thread_count() if threads is None else threads,
-        )
-        return join_shares(parts, self.scatter.n_bins)
+        count = thread_count() if threads is None else threads
+        return shares_on(self.geometry, self.binning, self.excluded, self.radial, self.azimuth, count)
 
     def with_options(self, **options: Any) -> RadialMap:
-        """Return the same map with another `error_model`, `negative`, `empty`, `dummy` or `keep_sums`."""
-        return replace(self, **options)
+        """Return the same map with other options of `Averaging`, or another `negative`, `dummy` or `delta_dummy`.
+
+        Raises
+        ------
+        ParameterError
+            If an option is none of these: it takes part in the map itself.
+        """
+        check_options(options)
+        averaging = {name: options.pop(name) for name in names_of(Averaging) if name in options}
+        validity = {name: options.pop(name) for name in ("negative", "dummy", "delta_dummy") if name in options}
+        if options:
+            raise ParameterError(f"{next(iter(options))} takes part in the map.", "Build another map with it.")
+        return replace(
+            self, averaging=replace(self.averaging, **averaging), validity=replace(self.validity, **validity)
+        )
 
     def __call__(self, items: Frames | FrameBlock, *, threads: int = 1) -> Patterns:
         """Integrate frames.
@@ -333,19 +192,20 @@ class RadialMap:
         """
         block = items if isinstance(items, FrameBlock) else FrameBlock(items)
         sums = self._sum(block, threads)
-        if self.error_model == "poisson" and self.negative == "refuse" and sums.negative.any():
+        poisson = self.averaging.error_model == "poisson"
+        if poisson and self.validity.negative == "refuse" and sums.negative.any():
             raise self._negative_counts(block, int(np.argmax(sums.negative > 0)))
         return patterns_of(
             sums,
             self.total_count,
             self.bins,
             factor=block.normalization,
-            empty=self.empty,
-            keep_sums=self.keep_sums,
+            empty=self.averaging.empty,
+            keep_sums=self.averaging.keep_sums,
         )
 
     def _sum(self, block: FrameBlock, threads: int) -> BinSums:
-        frames, dummy, delta_dummy = block.frames, self.dummy, self.delta_dummy
+        frames, dummy, delta_dummy = block.frames, self.validity.dummy, self.validity.delta_dummy
         shape = frames.frame_shape if isinstance(frames, EncodedFrames) else frames.shape[1:]
         if tuple(shape) != self.geometry.shape:
             self.geometry.for_shape((int(shape[0]), int(shape[1])) if len(shape) == 2 else (0, 0))
@@ -353,7 +213,7 @@ class RadialMap:
             if frames.dtype == np.uint64 and dummy is not None and dummy < 0:
                 dummy += 2.0**64
             frames = _decoded_all(frames, threads).astype(np.float64)
-        if self.negative == "mask" and frames.dtype.kind in "if":
+        if self.validity.negative == "mask" and frames.dtype.kind in "if":
             if frames.dtype.kind == "i" and (dummy is None or dummy + delta_dummy < 0):
                 dummy, delta_dummy = -(BELOW_ZERO + 0.5), BELOW_ZERO
             else:
@@ -361,7 +221,7 @@ class RadialMap:
                 frames = np.where(values < 0, np.nan, values)
         return self.scatter(
             frames,
-            error_model=self.error_model,
+            error_model=self.averaging.error_model,
             variance=block.variance,
             dummy=dummy,
             delta_dummy=delta_dummy,
@@ -371,8 +231,9 @@ class RadialMap:
     def _negative_counts(self, block: FrameBlock, number: int) -> DataError:
         frame = _decoded(block.frames, number).reshape(-1)
         counted = (np.diff(self.pixel_map().pointers) > 0) & (frame < 0)
-        if self.dummy is not None:
-            counted &= ~(np.abs(frame.astype(np.float64) - self.dummy) <= self.delta_dummy)
+        if self.validity.dummy is not None:
+            distance = np.abs(frame.astype(np.float64) - self.validity.dummy)
+            counted &= ~(distance <= self.validity.delta_dummy)
         place = int(np.argmax(counted))
         row, column = divmod(place, self.geometry.shape[1])
         return DataError(
@@ -420,6 +281,13 @@ class StreamedMap:
     def __call__(self, items: Frames | FrameBlock) -> dict[str, NDArray[np.float32]]:
         """Return intensity, intensity_errors (with an error model) and valid_fraction of the frames."""
         return self.radial_map(items).arrays()
+
+
+def _with_detector(validity: Validity, geometry: Geometry) -> Validity:
+    """Return `validity` with the detector's own mark of invalid pixels, unless another one is given."""
+    if validity.dummy is not None or not validity.detector_mask:
+        return validity
+    return replace(validity, dummy=geometry.detector.dummy, delta_dummy=geometry.detector.delta_dummy)
 
 
 def _decoded(frames: Frames, number: int) -> NDArray[Any]:

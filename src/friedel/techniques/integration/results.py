@@ -49,15 +49,15 @@ def label_patterns(
     coords = dict(coordinates) | bin_coordinates(radial_map)
     attributes = {
         "default": "intensity",
-        "splitting": radial_map.splitting,
-        "error_model": radial_map.error_model,
+        "splitting": radial_map.binning.splitting,
+        "error_model": radial_map.averaging.error_model,
     }
     return xr.Dataset(variables, coords, attributes)
 
 
 def bin_coordinates(radial_map: RadialMap) -> dict[str, xr.Variable]:
     """Return the coordinates of the bins: ``radial`` in the unit of the map, for cakes ``azimuth`` in degrees."""
-    coords = {"radial": radial_coordinate(radial_map.radial.centers, radial_map.unit)}
-    if radial_map.azimuth is not None and radial_map.cake:
+    coords = {"radial": radial_coordinate(radial_map.radial.centers, radial_map.binning.unit)}
+    if radial_map.azimuth is not None and radial_map.binning.cake:
         coords["azimuth"] = azimuth_coordinate(np.rad2deg(radial_map.azimuth.centers))
     return coords

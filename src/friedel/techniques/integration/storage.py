@@ -17,21 +17,11 @@ from friedel.kernels.scatter import PixelMap, Scatter
 from friedel.kernels.splitting import Axis
 
 from .fingerprint import fingerprint
+from .options import Averaging, Binning, Validity
 from .radial_map import RadialMap
 
-FORMAT = "friedel radial map 1"
-OPTIONS = (
-    "unit",
-    "splitting",
-    "cake",
-    "discontinuity",
-    "error_model",
-    "dummy",
-    "delta_dummy",
-    "negative",
-    "empty",
-    "keep_sums",
-)
+FORMAT = "friedel radial map 2"
+SCREENING = ("detector_mask", "dummy", "delta_dummy", "negative")
 PER_PIXEL = ("normalization", "dark", "dark_variance")
 
 
@@ -47,7 +37,9 @@ def save_map(path: str | Path, radial_map: RadialMap) -> None:
 
     shares = radial_map.pixel_map()
     description = {
-        "options": {name: getattr(radial_map, name) for name in OPTIONS},
+        "binning": asdict(radial_map.binning),
+        "validity": {name: getattr(radial_map.validity, name) for name in SCREENING},
+        "averaging": asdict(radial_map.averaging),
         "geometry": asdict(radial_map.geometry),
         "radial": asdict(radial_map.radial),
         "azimuth": asdict(radial_map.azimuth) if radial_map.azimuth else None,
@@ -79,7 +71,7 @@ def load_map(path: str | Path, geometry: Geometry | None = None) -> RadialMap:
             arrays = {name: np.asarray(file[name][()]) for name in file}
             n_bins = int(file.attrs["n_bins"])
         stored = _geometry(description["geometry"])
-        unit = description["options"]["unit"]
+        unit = description["binning"]["unit"]
         for other in (stored, geometry):
             if other is not None and fingerprint(other, unit) != identity:
                 raise GeometryError(
@@ -103,7 +95,8 @@ def _radial_map(
     KeyError, ValueError, TypeError, DataError
         If parts are missing or do not fit together.
     """
-    options = {name: description["options"][name] for name in OPTIONS}
+    binning = Binning(**{name: _tupled(value) for name, value in description["binning"].items()})
+    validity, averaging = Validity(**description["validity"]), Averaging(**description["averaging"])
     radial = Axis(**description["radial"])
     azimuth = Axis(**description["azimuth"]) if description["azimuth"] else None
     excluded = arrays["excluded"].astype(bool)
@@ -113,7 +106,11 @@ def _radial_map(
     if excluded.shape != geometry.shape or shares.n_pixels != excluded.size:
         raise ValueError("it is for another number of pixels than its detector has")
     scatter = Scatter.build(shares, **{name: arrays.get(name) for name in PER_PIXEL})
-    return RadialMap(geometry=geometry, radial=radial, azimuth=azimuth, excluded=excluded, scatter=scatter, **options)
+    return RadialMap(geometry, binning, validity, averaging, radial, azimuth, excluded, scatter)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _geometry(values: dict[str, Any]) -> Geometry:

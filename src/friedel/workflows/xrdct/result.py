@@ -52,7 +52,7 @@ def scan_coordinates(motors: ScanMotors, layout: ScanLayout, radial_map: RadialM
         "layer": coordinate("layer", layout.layers, unit, "Height"),
         "angle": coordinate("angle", layout.angles, "deg", "Rotation angle"),
         "translation": coordinate("translation", layout.translations, unit, "Translation"),
-        "radial": radial_coordinate(radial_map.radial.centers, radial_map.unit),
+        "radial": radial_coordinate(radial_map.radial.centers, radial_map.binning.unit),
     }
 
 
@@ -66,8 +66,8 @@ def describe_scan(
     }
     attributes = {
         "default": SINOGRAM,
-        "splitting": radial_map.splitting,
-        "error_model": radial_map.error_model,
+        "splitting": radial_map.binning.splitting,
+        "error_model": radial_map.averaging.error_model,
         "definition": "NXxrdct",
     }
     return xr.Dataset(variables, scan_coordinates(motors, layout, radial_map), attributes)
@@ -130,7 +130,11 @@ def assemble(
         text = "Reconstructed intensity" if name == "volume" else "Standard deviation of the reconstructed intensity"
         variables[name] = ((*VOXELS, "radial"), volume, {"units": voxel_units, "long_name": text})
     default = "phase_map" if references is not None else "volume"
-    attributes = {"default": default, "splitting": radial_map.splitting, "error_model": radial_map.error_model}
+    attributes = {
+        "default": default,
+        "splitting": radial_map.binning.splitting,
+        "error_model": radial_map.averaging.error_model,
+    }
     return xr.Dataset(variables, coords, attributes)
 
 

@@ -118,7 +118,7 @@ class IntegrateGrid:
     def __call__(self, points: GridPoints) -> dict[str, Singles]:
         """Return "sinogram" and, with an error model, "sinogram_errors", each of shape (points, channels)."""
         names = {SINOGRAM: "intensity"}
-        if self.radial_map.error_model != "none":
+        if self.radial_map.averaging.error_model != "none":
             names[SINOGRAM_ERRORS] = "intensity_errors"
         patterns = None if points.frames is None else self.radial_map(points.frames)
         result = {}

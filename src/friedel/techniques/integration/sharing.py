@@ -1,0 +1,74 @@
+"""From a binning to the axes of the bins and the share of each pixel in each of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.errors import ParameterError
+from friedel.instrument import Geometry
+from friedel.instrument.radial import radial_scale
+from friedel.kernels.scatter import PixelMap
+from friedel.kernels.splitting import Axis, join_shares
+
+from .grid import azimuth_grid, check_bins, radial_grid
+from .options import Binning
+from .pixels import cut_slabs, each_slab
+
+
+def share_pixels(
+    geometry: Geometry, binning: Binning, excluded: NDArray[np.bool_], threads: int
+) -> tuple[Axis, Axis | None, PixelMap]:
+    """Return the radial axis, the azimuthal one if there is any, and the map from pixels to their bins.
+
+    Raises
+    ------
+    ParameterError
+        If the numbers of bins or the ranges cannot be used, or no pixel lies in the ranges.
+    DataError
+        If no pixel is left.
+    """
+    check_bins(binning.npt, binning.npt_azimuth)
+
+    def slabs(function: Any) -> list[Any]:
+        return each_slab(cut_slabs(geometry, binning.unit, excluded, binning.discontinuity), function, threads)
+
+    radial = radial_grid(
+        binning.npt,
+        binning.radial_range,
+        lambda: slabs(lambda slab: slab.radial_extent(binning.splitting)),
+        negative_allowed=radial_scale(binning.unit).quantity == "d",
+    )
+    # A sector of a pattern is a cake of one azimuthal bin.
+    azimuth = None
+    if binning.cake or binning.azimuth_range is not None:
+        azimuth = azimuth_grid(
+            1 if binning.npt_azimuth is None else binning.npt_azimuth,
+            binning.azimuth_range,
+            lambda: slabs(lambda slab: slab.azimuth_extent(binning.splitting)),
+            binning.discontinuity,
+        )
+    pixel_map = shares_on(geometry, binning, excluded, radial, azimuth, threads)
+    if not pixel_map.bins.size:
+        raise ParameterError(
+            f"No pixel lies in the radial range {radial.low:g} to {radial.high:g} {binning.unit}"
+            + ("." if azimuth is None else " and the azimuth range."),
+            "Give a range that the detector covers; friedel integrate1d without a range shows which.",
+        )
+    return radial, azimuth, pixel_map
+
+
+def shares_on(
+    geometry: Geometry,
+    binning: Binning,
+    excluded: NDArray[np.bool_],
+    radial: Axis,
+    azimuth: Axis | None,
+    threads: int,
+) -> PixelMap:
+    """Return the map from pixels to the bins of given axes."""
+    slabs = cut_slabs(geometry, binning.unit, excluded, binning.discontinuity)
+    parts = each_slab(slabs, lambda slab: slab.shares(binning.splitting, radial, azimuth), threads)
+    return join_shares(parts, radial.n_bins * (azimuth.n_bins if azimuth else 1))
