@@ -24,7 +24,7 @@ def checked_images(geometry: Geometry, corrections: Corrections) -> Corrections:
     """
     names = {"flat": "flat", "dark": "dark", "dark_variance": "variance of the dark"}
     images = {field: image_for(geometry, getattr(corrections, field), name) for field, name in names.items()}
-    return replace(corrections, **images)
+    return replace(corrections, **images)  # type: ignore[arg-type]
 
 
 def pixel_normalization(geometry: Geometry, corrections: Corrections) -> NDArray[np.float32] | None:
