@@ -97,6 +97,8 @@ class BinSums:
         Σ c² v; for the azimuthal model Σ (c w)² (s/w - S/N)²; None without an error model.
     negative : ndarray of int64, shape (n,)
         Number of valid pixels in any bin with raw < 0.
+    rejected : ndarray, shape (n, n_bins), or None
+        Σ c of the valid pixels that a robust estimator has left out of all other sums; None from the plain mean.
     """
 
     signal: npt.NDArray[np.float64]
@@ -105,6 +107,7 @@ class BinSums:
     count: npt.NDArray[np.float64]
     variance: npt.NDArray[np.float64] | None
     negative: npt.NDArray[np.int64]
+    rejected: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.signal)
@@ -502,7 +505,58 @@ def reference_scatter(
     delta_dummy: float = 0.0,
 ) -> BinSums:
     """Sum frames over bins in float64: what `Scatter` means. Slow; parameters as there."""
-    n, n_pixels, n_bins = len(frames), pixel_map.n_pixels, pixel_map.n_bins
+    n_pixels, n_bins = pixel_map.n_pixels, pixel_map.n_bins
+    raw, w, d, v, valid = reference_pixels(
+        pixel_map,
+        frames,
+        normalization=normalization,
+        dark=dark,
+        dark_variance=dark_variance,
+        error_model=error_model,
+        variance=variance,
+        dummy=dummy,
+        delta_dummy=delta_dummy,
+    )
+    pixel = np.repeat(np.arange(n_pixels), np.diff(pixel_map.pointers))
+    c, b = pixel_map.weights.astype(float), pixel_map.bins
+
+    def total(values: npt.NDArray[np.float64], take: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        return np.bincount(b[take], values[take], n_bins).astype(np.float64)
+
+    rows = []
+    for frame in range(len(raw)):
+        take = valid[frame][pixel]
+        s = (raw[frame] - d)[pixel]
+        signal, norm = total(c * s, take), total(c * w[pixel], take)
+        spread = None if error_model == "none" else total(c**2 * v[frame][pixel], take)
+        if error_model == "azimuthal":
+            mean = np.divide(signal, norm, out=np.zeros(n_bins), where=norm != 0)
+            with np.errstate(all="ignore"):
+                spread = total((c * w[pixel]) ** 2 * (s / w[pixel] - mean[b]) ** 2, take)
+        below = np.unique(pixel[take & (raw[frame] < 0)[pixel] & (c != 0)]).size
+        rows.append((signal, norm, total((c * w[pixel]) ** 2, take), total(c, take), spread, below))
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    arrays = [
+        None if name == "variance" and error_model == "none" else np.array(column)
+        for name, column in zip((field.name for field in fields(BinSums)), columns, strict=False)
+    ]
+    return BinSums(*arrays)  # type: ignore[arg-type]
+
+
+def reference_pixels(
+    pixel_map: PixelMap,
+    frames: npt.NDArray[Any],
+    *,
+    normalization: npt.ArrayLike | None = None,
+    dark: npt.ArrayLike | None = None,
+    dark_variance: npt.ArrayLike | None = None,
+    error_model: ErrorModel = "none",
+    variance: npt.ArrayLike | None = None,
+    dummy: float | None = None,
+    delta_dummy: float = 0.0,
+) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return raw (n, n_pixels), w (n_pixels), dark (n_pixels), v (n, n_pixels) and which pixels are valid."""
+    n, n_pixels = len(frames), pixel_map.n_pixels
     raw = np.asarray(frames, np.float64).reshape(n, n_pixels)
     w = np.ones(n_pixels) if normalization is None else np.asarray(normalization, np.float32).astype(float).ravel()
     d = np.zeros(n_pixels) if dark is None else np.asarray(dark, np.float64).ravel()
@@ -520,27 +574,4 @@ def reference_scatter(
         if frames.dtype.kind == "f":
             mark = mark.astype(frames.dtype).astype(float)
         valid &= ~(np.abs(raw - mark) <= delta_dummy)
-    pixel = np.repeat(np.arange(n_pixels), np.diff(pixel_map.pointers))
-    c, b = pixel_map.weights.astype(float), pixel_map.bins
-
-    def total(values: npt.NDArray[np.float64], take: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        return np.bincount(b[take], values[take], n_bins).astype(np.float64)
-
-    rows = []
-    for frame in range(n):
-        take = valid[frame][pixel]
-        s = (raw[frame] - d)[pixel]
-        signal, norm = total(c * s, take), total(c * w[pixel], take)
-        spread = None if error_model == "none" else total(c**2 * v[frame][pixel], take)
-        if error_model == "azimuthal":
-            mean = np.divide(signal, norm, out=np.zeros(n_bins), where=norm != 0)
-            with np.errstate(all="ignore"):
-                spread = total((c * w[pixel]) ** 2 * (s / w[pixel] - mean[b]) ** 2, take)
-        below = np.unique(pixel[take & (raw[frame] < 0)[pixel] & (c != 0)]).size
-        rows.append((signal, norm, total((c * w[pixel]) ** 2, take), total(c, take), spread, below))
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    arrays = [
-        None if name == "variance" and error_model == "none" else np.array(column)
-        for name, column in zip((field.name for field in fields(BinSums)), columns, strict=True)
-    ]
-    return BinSums(*arrays)  # type: ignore[arg-type]
+    return raw, w, d, v, valid
