@@ -1,12 +1,14 @@
 """PONI files: every version that is met, and what is said about those that are wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from friedel.core.errors import FileError, GeometryError, OutputError
-from friedel.instrument import Detector, Geometry
+from friedel.instrument import Detector, Geometry, Sensor
 from friedel.instrument.models import models
 from shared_data import shared
 
@@ -48,9 +50,21 @@ def written(folder, text):
 def test_every_version_gives_the_same_geometry(tmp_path, text):
     geometry = Geometry.load(written(tmp_path, text))
     orientation = 2 if text is V21 else 3
-    assert geometry == Geometry(
-        Detector.from_shape(None, 172e-6, 100e-6, orientation=orientation), 0.2, 0.08, 0.07, -0.01, 0.02, -0.03, 4e-11
-    )
+    detector = Detector.from_shape(None, 172e-6, 100e-6, orientation=orientation)
+    if text is V3:
+        detector = replace(detector, sensor=Sensor("Si"))
+    assert geometry == Geometry(detector, 0.2, 0.08, 0.07, -0.01, 0.02, -0.03, 4e-11)
+
+
+@pytest.mark.parametrize("sensor", [Sensor("Si"), Sensor("CdTe", 7.5e-4), Sensor("PbI2", 1e-4, 6.16)])
+@pytest.mark.parametrize("parallax", [False, True])
+def test_sensor_and_parallax_come_back(tmp_path, sensor, parallax):
+    detector = replace(Detector.named("Pilatus300k"), sensor=sensor)
+    geometry = Geometry(detector, 0.2, 0.08, 0.07, wavelength=4e-11, parallax=parallax)
+    path = tmp_path / "setup.poni"
+    geometry.save(path)
+    assert Geometry.load(path) == geometry
+    assert ("poni_version: 3\n" in path.read_text()) == parallax
 
 
 def test_keys_in_any_case_with_comments_and_the_last_value_wins(tmp_path):
@@ -95,7 +109,8 @@ def test_every_shared_sample_is_read():
         (('"max_shape": null', '"max_shape": 3'), "Detector_config is"),
         (('"max_shape": null', '"orientation": 7'), "orientation of Detector is 7"),
         (("Wavelength", "SplineFile: a.spline\nWavelength"), "SplineFile is a.spline"),
-        (("Wavelength", "Parallax: True\nWavelength"), "Parallax is True"),
+        (("Wavelength", "Parallax: True\nWavelength"), "Parallax is True, which needs the sensor"),
+        (("Wavelength", "Parallax: maybe\nWavelength"), "Parallax is 'maybe'"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_file(tmp_path, change, message):

@@ -8,11 +8,13 @@ from .radial import (
     radial_from_two_theta,
     two_theta_from_radial,
 )
+from .sensor import Sensor
 
 __all__ = [
     "Detector",
     "Fit2D",
     "Geometry",
+    "Sensor",
     "radial_from_spacing",
     "radial_from_two_theta",
     "two_theta_from_radial",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from friedel.core.errors import GeometryError, ParameterError
 
 from .models import GENERIC, DetectorModel, find_model, models_of_shape
+from .sensor import Sensor
 
 Span = tuple[int, int]
 BINNING_TOLERANCE = 0.01
@@ -36,6 +37,8 @@ class Detector:
         Values within this distance from `dummy` are invalid too.
     gap_rows, gap_columns : tuple of (int, int)
         Spans (first, last + 1) without sensitive pixels.
+    sensor : Sensor or None
+        What stops the photons; None if that is not known.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Detector:
     delta_dummy: float = 0.0
     gap_rows: tuple[Span, ...] = ()
     gap_columns: tuple[Span, ...] = ()
+    sensor: Sensor | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.pixel1) and self.pixel1 > 0 and np.isfinite(self.pixel2) and self.pixel2 > 0):

@@ -25,6 +25,7 @@ from friedel.core.errors import GeometryError, ParameterError
 from .detector import Detector
 from .poni import read_poni, write_poni
 from .radial import radial_from_position, require_wavelength
+from .sensor import Sensor
 
 Discontinuity = Literal["pi", "0"]
 _Array = NDArray[np.float64]
@@ -32,6 +33,8 @@ _Array = NDArray[np.float64]
 # Rows worked on at a time: temporaries stay in the processor's cache (4x faster than whole arrays).
 ROWS_AT_A_TIME = 16
 ALL_ROWS = slice(None)
+PARALLAX_STEPS = 5
+"""Of a sensor of 1 mm at 5 cm the first guess is off by 2 % of Δr, and 5 steps leave less than 1e-8 of it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,14 @@ class Geometry:
         Rotations in rad, see the module.
     wavelength : float or None
         In m; needed for q and d.
+    parallax : bool
+        Whether pixels count as where the rays that are seen in them enter the sensor of the detector, which needs the
+        wavelength too. Solid angles are those of the pixels themselves.
+
+    Raises
+    ------
+    GeometryError
+        If `parallax` is asked for without wavelength or sensor.
     """
 
     detector: Detector
@@ -59,6 +70,11 @@ class Geometry:
     rot2: float = 0.0
     rot3: float = 0.0
     wavelength: float | None = None
+    parallax: bool = False
+
+    def __post_init__(self) -> None:
+        if self.parallax:
+            self.sensor_and_wavelength("The correction for parallax")
 
     @classmethod
     def load(cls, path: str | Path) -> Geometry:
@@ -74,7 +90,7 @@ class Geometry:
         return cls(**read_poni(path))
 
     def save(self, path: str | Path, comment: str = "") -> None:
-        """Write a PONI file of version 2.1.
+        """Write a PONI file of version 2.1, or 3 if it tells of parallax.
 
         Raises
         ------
@@ -97,6 +113,26 @@ class Geometry:
             If the detector gives frames of another shape.
         """
         return replace(self, detector=self.detector.with_shape(shape))
+
+    def sensor_and_wavelength(self, purpose: str) -> tuple[Sensor, float]:
+        """Return the sensor of the detector and the wavelength in m.
+
+        Raises
+        ------
+        GeometryError
+            If one is not known; the message says that `purpose` needs it.
+        """
+        if self.detector.sensor is None:
+            raise GeometryError(
+                f"{purpose} needs the sensor of the detector, and the geometry tells none.",
+                "Give material and thickness, such as CdTe,750um.",
+            )
+        if self.wavelength is None:
+            raise GeometryError(
+                f"{purpose} needs the wavelength, and the geometry has none.",
+                "Add a line 'Wavelength: <metres>' to the PONI file.",
+            )
+        return self.detector.sensor, self.wavelength
 
     def rotation(self) -> _Array:
         """Return the rotation matrix R3·R2·R1: float64 (3, 3)."""
@@ -124,8 +160,35 @@ class Geometry:
         matrix = self.rotation()
         d1 = (p1 - self.poni1)[:, None]
         d2 = (p2 - self.poni2)[None, :]
+        if self.parallax:
+            inwards = self._entry(np.hypot(d1, d2))
+            d1, d2 = d1 * inwards, d2 * inwards
         y, x, z = ((row[0] * d1 + row[2] * self.distance) + row[1] * d2 for row in matrix)
         return y, x, z
+
+    def _entry(self, radius: _Array) -> _Array:
+        """Return how much nearer to the PONI the rays enter the sensor that are seen at `radius` from it: r'/r.
+
+        r' solves r' + Δr(α) = r with tan α = r'/distance. Δr grows by much less than r does, so that each step of
+        r' ← r − Δr(r') leaves a small part (about the depth in the sensor over the distance) of the error.
+        """
+        sensor, wavelength = self.sensor_and_wavelength("The correction for parallax")
+        entered = radius
+        for _ in range(PARALLAX_STEPS):
+            angle = np.arctan2(entered, abs(self.distance))
+            entered = np.maximum(radius - sensor.displacement(angle, wavelength), 0.0)
+        return np.divide(entered, radius, out=np.ones_like(radius), where=radius > 0)
+
+    def incidence_cosine(self, rows: slice = ALL_ROWS) -> _Array:
+        """Return cos α of the ray to the centre of each pixel, α its angle to the normal of the detector.
+
+        Returns
+        -------
+        ndarray of float64 (rows, columns)
+        """
+        d1 = (self.detector.row_centers()[rows] - self.poni1)[:, None]
+        d2 = (self.detector.column_centers() - self.poni2)[None, :]
+        return np.asarray(abs(self.distance) / np.sqrt(d1 * d1 + d2 * d2 + self.distance * self.distance))
 
     def center_array(self, unit: str, rows: slice = ALL_ROWS) -> _Array:
         """Return the radial value at the centre of each pixel.
@@ -204,9 +267,7 @@ class Geometry:
         -------
         ndarray of float64 (rows, columns)
         """
-        d1 = (self.detector.row_centers()[rows] - self.poni1)[:, None]
-        d2 = (self.detector.column_centers() - self.poni2)[None, :]
-        cosine = abs(self.distance) / np.sqrt(d1 * d1 + d2 * d2 + self.distance * self.distance)
+        cosine = self.incidence_cosine(rows)
         return np.asarray(cosine * cosine * cosine)
 
     def polarization(self, factor: float, axis_offset: float = 0.0, rows: slice = ALL_ROWS) -> _Array:

@@ -1,7 +1,7 @@
 """PONI files: the geometry of a detector as pyFAI writes it, text of ``key: value`` lines.
 
-Versions 1 (no version line), 2, 2.1 and 3 are read, 2.1 is written. Files are appended to by successive
-calibrations, so the last value of a key counts.
+Versions 1 (no version line), 2, 2.1 and 3 are read; 2.1 is written, or 3 if the geometry tells of parallax. Files are
+appended to by successive calibrations, so the last value of a key counts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from friedel.core.errors import FileError, GeometryError, OutputError, Parameter
 
 from .detector import Detector, detector_for
 from .models import GENERIC
+from .sensor import Sensor
 
 if TYPE_CHECKING:
     from .geometry import Geometry
@@ -36,7 +37,7 @@ def read_poni(path: str | Path) -> dict[str, Any]:
     -------
     dict
         ``detector`` (`Detector`), ``distance``, ``poni1``, ``poni2`` (m), ``rot1``, ``rot2``, ``rot3`` (rad),
-        ``wavelength`` (m or None): the fields of a `Geometry`.
+        ``wavelength`` (m or None), ``parallax``: the fields of a `Geometry`.
 
     Raises
     ------
@@ -61,7 +62,21 @@ def read_poni(path: str | Path) -> dict[str, Any]:
         detector = _detector(path, entries, version)
     except ParameterError as error:
         raise GeometryError(f"{path}: {error.problem}", error.remedy) from None
-    return {"detector": detector, **values, "wavelength": wavelength}
+    parallax = _parallax(path, entries)
+    if parallax and (detector.sensor is None or wavelength is None):
+        lacking = "the sensor in its Detector_config" if detector.sensor is None else "the Wavelength"
+        raise GeometryError(
+            f"{path}: Parallax is True, which needs {lacking}.",
+            'Add it ("sensor": {"material": "CdTe", "thickness": 0.00075}), or set \'Parallax: False\'.',
+        )
+    return {"detector": detector, **values, "wavelength": wavelength, "parallax": parallax}
+
+
+def _parallax(path: str | Path, entries: dict[str, str]) -> bool:
+    text = entries.get("parallax", "False").casefold()
+    if text not in ("true", "false", "1", "0"):
+        raise GeometryError(f"{path}: Parallax is {entries['parallax']!r}.", "It is True or False.")
+    return text in ("true", "1")
 
 
 def _entries(path: str | Path) -> dict[str, str]:
@@ -119,11 +134,6 @@ def _refuse_distortion(path: str | Path, entries: dict[str, str]) -> None:
             f"{path}: SplineFile is {spline}; distorted detectors are not supported yet.",
             "Correct the frames for distortion first and set 'SplineFile: None'.",
         )
-    if entries.get("parallax", "False").casefold() == "true":
-        raise GeometryError(
-            f"{path}: Parallax is True; the correction for parallax is not supported yet.",
-            "Calibrate without it, or set 'Parallax: False' and accept the shift of the outer rings.",
-        )
 
 
 def _detector(path: str | Path, entries: dict[str, str], version: float) -> Detector:
@@ -148,13 +158,22 @@ def _configured_detector(path: str | Path, name: str, text: str) -> Detector:
         if config.get("splineFile"):
             _refuse_distortion(path, {"splinefile": str(config["splineFile"])})
         known = None if shape is None else (int(shape[0]), int(shape[1]))
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        sensor = _sensor(config.get("sensor"))
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, GeometryError) as error:
         raise GeometryError(
             f"{path}: Detector_config is {text!r}: {error}.",
             'Give JSON like {"pixel1": 0.000172, "pixel2": 0.000172, "orientation": 3}.',
         ) from None
     detector = detector_for(name, sizes[0], sizes[1], known)
-    return _oriented(path, detector, orientation)
+    return _oriented(path, replace(detector, sensor=sensor), orientation)
+
+
+def _sensor(values: dict[str, Any] | None) -> Sensor | None:
+    """Return the sensor that a configuration describes; ValueError or the like if it is none."""
+    if not values or values.get("material") is None:
+        return None
+    thickness, density = (None if values.get(key) is None else float(values[key]) for key in ("thickness", "density"))
+    return Sensor(str(values["material"]), thickness or None, density)
 
 
 def _oriented(path: str | Path, detector: Detector, orientation: int) -> Detector:
@@ -165,7 +184,7 @@ def _oriented(path: str | Path, detector: Detector, orientation: int) -> Detecto
 
 
 def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
-    """Write a PONI file of version 2.1.
+    """Write a PONI file of version 2.1, or 3 if the geometry tells of parallax.
 
     Raises
     ------
@@ -177,17 +196,24 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
     if detector.generic:
         config["max_shape"] = None if detector.shape is None else list(detector.shape)
     config["orientation"] = detector.orientation
+    if detector.sensor is not None:
+        described = {"material": detector.sensor.material, "thickness": detector.sensor.thickness}
+        if detector.sensor.density is not None:
+            described["density"] = detector.sensor.density
+        config["sensor"] = {key: value for key, value in described.items() if value is not None}
     lines = [
         "# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis",
         f"# Written by friedel on {datetime.now().astimezone().isoformat(timespec='seconds')}",
         *(f"# {line}" for line in comment.splitlines()),
-        "poni_version: 2.1",
+        f"poni_version: {3 if geometry.parallax else 2.1}",
         f"Detector: {detector.name}",
         f"Detector_config: {json.dumps(config)}",
         *(f"{key.capitalize()}: {float(getattr(geometry, key))!r}" for key in PARAMETERS),
     ]
     if geometry.wavelength is not None:
         lines.append(f"Wavelength: {float(geometry.wavelength)!r}")
+    if geometry.parallax:
+        lines.append("Parallax: True")
     # Written beside and renamed, so that no reader ever meets half a geometry.
     partial = Path(f"{path}.partial")
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, FileError, GeometryError
-from friedel.instrument import Detector, Geometry
+from friedel.instrument import Detector, Geometry, Sensor
 from friedel.io.nexus import replacing
 from friedel.kernels.scatter import PixelMap, Scatter
 from friedel.kernels.splitting import Axis
@@ -118,4 +118,6 @@ def _geometry(values: dict[str, Any]) -> Geometry:
     detector["shape"] = tuple(detector["shape"])
     for name in ("gap_rows", "gap_columns"):
         detector[name] = tuple(tuple(span) for span in detector[name])
+    if detector.get("sensor") is not None:
+        detector["sensor"] = Sensor(**detector["sensor"])
     return Geometry(detector=Detector(**detector), **values)
