@@ -8,6 +8,7 @@ from typing import Any
 # Everything is found on first use, so that importing friedel costs next to nothing.
 _ROOMS = {
     "integration": "friedel.techniques.integration",
+    "images": "friedel.techniques.images",
     "tomography": "friedel.techniques.tomography",
     "powder": "friedel.techniques.powder",
 }
@@ -18,12 +19,22 @@ _NAMES = {
     "FriedelError": "friedel.core.errors",
 }
 # Tasks, called from Python with the same parameters as from the shell.
-_TASKS = ("integrate1d", "integrate2d", "reconstruct", "xrdct", "simulate_xrdct", "rerun")
+_TASKS = (
+    "average",
+    "integrate1d",
+    "integrate2d",
+    "reconstruct",
+    "xrdct",
+    "simulate_xrdct",
+    "rerun",
+)
 
 __all__ = [
     "Detector",
     "FriedelError",
     "Geometry",
+    "average",
+    "images",
     "integrate1d",
     "integrate2d",
     "integration",

@@ -91,12 +91,12 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
 
 
 def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = True) -> None:
-    """Write one image as EDF, TIFF or numpy array, by the name's ending.
+    """Write one image as EDF, TIFF, CBF or numpy array, by the name's ending.
 
     Parameters
     ----------
     path : path-like
-        ``.edf``, ``.tif``, ``.tiff`` or ``.npy``.
+        ``.edf``, ``.tif``, ``.tiff``, ``.cbf`` (whole numbers of 32 bits) or ``.npy``.
     image : ndarray, shape (rows, columns)
         Booleans are written as 0 and 1.
     overwrite : bool
@@ -112,8 +112,10 @@ def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = True
     values = np.asarray(image)
     values = values.astype(np.uint8) if values.dtype == bool else values
     ending = Path(path).suffix.lower()
-    if ending not in (".edf", ".tif", ".tiff", ".npy"):
-        raise ParameterError(f"Images cannot be written as {ending!r}.", "Choose .edf, .tif or .npy.")
+    if ending not in (".edf", ".tif", ".tiff", ".cbf", ".npy"):
+        raise ParameterError(f"Images cannot be written as {ending!r}.", "Choose .edf, .tif, .cbf or .npy.")
+    if ending == ".cbf":
+        values = _whole_numbers(path, values)
     with replacing(path, overwrite=overwrite) as temporary:
         if ending == ".npy":
             with Path(temporary).open("wb") as stream:
@@ -125,7 +127,18 @@ def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = True
             raise OutputError(path, f"{ending} cannot hold {values.dtype} ({error}).", "Convert it.") from None
 
 
+def _whole_numbers(path: str | Path, values: NDArray[Any]) -> NDArray[np.int32]:
+    limits = np.iinfo(np.int32)
+    if values.dtype.kind not in "iu" or values.min(initial=0) < limits.min or values.max(initial=0) > limits.max:
+        raise OutputError(path, f".cbf cannot hold {values.dtype}: it holds whole numbers of 32 bits.", "Convert it.")
+    return values.astype(np.int32)
+
+
 def _fabio_image(ending: str, values: NDArray[Any]) -> Any:
+    if ending == ".cbf":
+        from fabio.cbfimage import CbfImage
+
+        return CbfImage(data=values)
     if ending == ".edf":
         from fabio.edfimage import EdfImage
 

@@ -48,6 +48,7 @@ def sections(result: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
     yield from _map_sections(result)
     yield from _residual_sections(result)
     yield from _integration_sections(result)
+    yield from _image_sections(result)
 
 
 def _phase_sections(result: xr.Dataset) -> Iterator[Section]:
@@ -352,6 +353,21 @@ def _integration_sections(result: xr.Dataset) -> Iterator[Section]:
             "A line for each frame." if step == 1 else f"A line for one frame in {step}.",
             partial(draw_waterfall, intensity=some),
         )
+
+
+def _image_sections(result: xr.Dataset) -> Iterator[Section]:
+    """Yield pictures of whole detectors: variables over rows and columns that have no position."""
+    if "x" in result.coords:
+        return
+    found = [
+        (str(name), variable)
+        for name, variable in result.data_vars.items()
+        if variable.dims == ("y", "x") and not str(name).endswith("_errors")
+    ]
+    if found:
+        pictures = [_map(image, name.replace("_", " ")) for name, image in found]
+        text = "Every pixel of the detector; blank where there is no valid value."
+        yield Section("images", "Images", text, partial(draw_maps, maps=pictures, columns=min(len(pictures), 2)))
 
 
 def _volume_sections(result: xr.Dataset) -> Iterator[Section]:
