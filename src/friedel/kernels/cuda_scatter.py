@@ -1,0 +1,431 @@
+"""Sums of pixels over bins on a CUDA device: the twin of `scatter`, for frames that lie in the device's memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from friedel.core.errors import DataError
+from friedel.device import cuda
+
+from .scatter import BinSums, ErrorModel, PixelMap, _invalid_range, _per_pixel, _type_number
+
+SOURCES = Path(__file__).parent / "cuda"
+
+PIXEL_TYPES = {
+    "u1": "unsigned char",
+    "u2": "unsigned short",
+    "u4": "unsigned int",
+    "i1": "signed char",
+    "i2": "short",
+    "i4": "int",
+    "f4": "float",
+    "f8": "double",
+}
+_MODELS: dict[ErrorModel, int] = {"none": 0, "poisson": 1, "variance": 2, "azimuthal": 3}
+_THREADS = 256
+_FRAMES_AT_ONCE = 4
+
+_NULL = np.uintp(0)
+
+# The highest bit of an entry's pixel number marks the one entry by which the pixel is counted.
+_COUNTED = np.uint32(1 << 31)
+
+
+@dataclass(frozen=True, eq=False)
+class CudaScatter:
+    """A plan on one device: the map sorted by bins, with what all frames share. Make it by `CudaScatter.build`.
+
+    Its calls start work on a stream and return at once; nothing in it is changed by a call, so several streams may
+    use it together.
+
+    Attributes
+    ----------
+    n_pixels, n_bins : int
+    device : int
+    lanes : int
+        Threads that share the pixels of a bin.
+    total_count : float
+        Σ c over all pixels and bins.
+    arrays : dict of str to device array or None
+        ``starts`` int64 (n_bins + 1,): the entries of bin b are those from starts[b] to starts[b + 1];
+        ``pixels`` uint32 and ``shares`` float32 or None (all 1), one for each entry; ``weights`` float32, ``dark`` and
+        ``dark_variance`` float64, one for each pixel, or None; ``constants`` float64 (7, n_bins): sums over all pixels
+        of c w, (c w)², c, 1, c dark, c² dark_variance, c².
+    """
+
+    n_pixels: int
+    n_bins: int
+    device: int
+    lanes: int
+    total_count: float
+    arrays: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def build(
+        cls,
+        pixel_map: PixelMap,
+        *,
+        normalization: npt.ArrayLike | None = None,
+        dark: npt.ArrayLike | None = None,
+        dark_variance: npt.ArrayLike | None = None,
+        device: int = 0,
+    ) -> Self:
+        """Sort a map by bins and put it on a device.
+
+        Parameters
+        ----------
+        pixel_map : PixelMap
+        normalization, dark, dark_variance : array-like, n_pixels values, optional
+            As for `Scatter.build`: w of each pixel; its signal without beam; the variance of that.
+        device : int
+            Number of the CUDA device.
+
+        Raises
+        ------
+        DataError
+            If the arrays do not fit together, a variance is below zero, or there are 2³¹ pixels or more.
+        """
+        pixel_map.check()
+        n = pixel_map.n_pixels
+        if n >= 1 << 31:
+            raise DataError(f"A map of {n} pixels is too large for a GPU.", "Use the CPU.")
+        w = _per_pixel(normalization, "normalization", n, np.float32)
+        d, dv = (_per_pixel(a, name, n, np.float64) for a, name in ((dark, "dark"), (dark_variance, "dark_variance")))
+        if dv is not None and (dv < 0).any():
+            raise DataError("dark_variance has values below zero.", "Give the squares of the errors.")
+        entries = EntriesByBin.of(pixel_map, _usable(w, d, dv, n))
+        arrays = entries.arrays() | {"weights": w, "dark": d, "dark_variance": dv}
+        arrays["constants"] = entries.constants(w, d, dv)
+        per_bin = len(entries.pixels) / max(pixel_map.n_bins, 1)
+        lanes = 1 << min(max(math.ceil(math.log2(max(per_bin / 4, 1))), 0), 5)
+        with cuda.using(device):
+            xp = cuda.array_module()
+            held = {name: None if array is None else xp.asarray(array) for name, array in arrays.items()}
+        return cls(n, pixel_map.n_bins, device, lanes, float(arrays["constants"][2].sum()), held)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the map on the device, in bytes."""
+        return sum(array.nbytes for array in self.arrays.values() if array is not None)
+
+    def __call__(
+        self,
+        frames: Any,
+        *,
+        error_model: ErrorModel = "none",
+        variance: Any = None,
+        dummy: float | None = None,
+        delta_dummy: float = 0.0,
+        stream: Any = None,
+    ) -> BinSums:
+        """Sum frames over bins.
+
+        A frame's sums do not depend on the frames it comes with.
+
+        Parameters
+        ----------
+        frames : device array, shape (n, n_pixels) or (n, rows, columns)
+            u1, u2, u4, i1, i2, i4, f4 or f8. Values that are not finite are invalid.
+        error_model : {"none", "poisson", "variance", "azimuthal"}
+            As for `Scatter`.
+        variance : array or device array, shape of one frame or of `frames`, optional
+            For the model "variance". A pixel whose variance is not finite is invalid.
+        dummy, delta_dummy : float
+            As for `Scatter`.
+        stream : cupy stream, optional
+            Where the work is put; by default the current one. The result is ready when the stream has done it.
+
+        Returns
+        -------
+        BinSums
+            Of device arrays. The normalization, its square and the count have one row if no pixel can be invalid
+            (whole numbers without `dummy`), else one for each frame.
+
+        Raises
+        ------
+        DataError
+            If the shape or type of the frames does not fit, or a variance is below zero.
+        """
+        if (variance is not None) != (error_model == "variance"):
+            raise DataError('Variances and the error model "variance" belong together: give both or none.')
+        self._check(frames)
+        with cuda.using(self.device, stream):
+            given = None if variance is None else self._variance_rows(variance, len(frames))
+            return self._gather(frames, error_model, given, dummy, delta_dummy)
+
+    def finish(
+        self,
+        sums: BinSums,
+        *,
+        factor: Any = None,
+        empty: float = math.nan,
+        deviations: bool = False,
+        stream: Any = None,
+    ) -> dict[str, Any]:
+        """Divide sums by their normalization, on the device.
+
+        Parameters
+        ----------
+        sums : BinSums
+            Of this plan.
+        factor : device array of float64, shape (n,), optional
+            Normalization of each frame: monitor, exposure time.
+        empty : float
+            Value where no valid pixel contributes.
+        deviations : bool
+            Whether to return the spread of single pixels as well.
+        stream : cupy stream, optional
+
+        Returns
+        -------
+        dict of device arrays of float32
+            ``intensity`` S/N, shape (n, n_bins); if there are variances ``intensity_errors`` √V/N and on request
+            ``intensity_std`` √(V/N2); ``valid_fraction``, shape (n,).
+        """
+        with cuda.using(self.device, stream):
+            xp = cuda.array_module()
+            n = len(sums)
+            found = {"intensity": xp.empty((n, self.n_bins), np.float32)}
+            if sums.variance is not None:
+                found["intensity_errors"] = xp.empty((n, self.n_bins), np.float32)
+                if deviations:
+                    found["intensity_std"] = xp.empty((n, self.n_bins), np.float32)
+            values = n * self.n_bins
+            if values:
+                cuda.load_kernel(SOURCES / "divide.cu", "divide", {}, self.device)(
+                    (min(-(-values // _THREADS), 4096),),
+                    (_THREADS,),
+                    _pointers(
+                        sums.signal,
+                        sums.variance,
+                        sums.normalization,
+                        sums.normalization_squared,
+                        factor,
+                        np.int32(len(sums.normalization) == 1),
+                        np.int64(self.n_bins),
+                        np.int64(values),
+                        np.float32(empty),
+                        found["intensity"],
+                        found.get("intensity_errors"),
+                        found.get("intensity_std"),
+                    ),
+                )
+            found["valid_fraction"] = self._valid_fraction(xp, sums, n)
+            return found
+
+    def _valid_fraction(self, xp: Any, sums: BinSums, n: int) -> Any:
+        rows = len(sums.count)
+        valid = xp.zeros(rows, np.float32)
+        if rows:
+            total = self.total_count or 1.0
+            cuda.load_kernel(SOURCES / "divide.cu", "fraction", {}, self.device)(
+                (rows,), (_THREADS,), (sums.count, np.int64(self.n_bins), np.float64(total), valid)
+            )
+        return valid if rows == n else xp.broadcast_to(valid, (n,))
+
+    def _check(self, frames: Any) -> None:
+        _type_number(frames.dtype)
+        if frames.ndim not in (2, 3):
+            raise DataError(f"Frames have shape {frames.shape}.", "Give (frame, row, column) or (frame, pixel).")
+        size = math.prod(frames.shape[1:])
+        if size != self.n_pixels:
+            raise DataError(
+                f"A frame has {size} pixels, the map {self.n_pixels}.", "Use the geometry of this detector."
+            )
+
+    def _variance_rows(self, variance: Any, n_frames: int) -> Any:
+        """Return variances as float64 rows on the device; waits for it if they lie there already."""
+        xp = cuda.array_module()
+        array = xp.ascontiguousarray(xp.asarray(variance, np.float64))
+        if array.size not in (self.n_pixels, n_frames * self.n_pixels):
+            raise DataError(
+                f"variance has shape {array.shape} for {n_frames} frames of {self.n_pixels} pixels.",
+                "Give the variances of one frame, or of each.",
+            )
+        if bool((array < 0).any()):
+            raise DataError("variance has values below zero.", "Give the squares of the errors.")
+        return array.reshape(-1, self.n_pixels)
+
+    def _gather(
+        self, frames: Any, error_model: ErrorModel, variance: Any, dummy: float | None, delta_dummy: float
+    ) -> BinSums:
+        xp = cuda.array_module()
+        n = len(frames)
+        frames = xp.ascontiguousarray(frames)
+        marks = Marks.of(np.dtype(frames.dtype), dummy, delta_dummy)
+        checked = marks.marked or frames.dtype.kind == "f" or variance is not None
+        signal = xp.empty((n, self.n_bins))
+        spread = None if error_model == "none" else xp.empty((n, self.n_bins))
+        negative = xp.zeros(n, np.uint64)
+        own: list[Any] = [xp.empty((n, self.n_bins)) if checked else None for _ in range(3)]
+        if n and self.n_bins:
+            blocks = -(-self.n_bins // (_THREADS // self.lanes)) * -(-n // _FRAMES_AT_ONCE)
+            self._kernel(frames.dtype, error_model, checked, marks)(
+                (blocks,),
+                (_THREADS,),
+                _pointers(
+                    frames,
+                    np.int32(n),
+                    np.int64(self.n_pixels),
+                    np.int32(self.n_bins),
+                    *(self.arrays[name] for name in ("starts", "pixels", "shares", "weights", "dark", "dark_variance")),
+                    variance,
+                    np.int64(0 if variance is None or len(variance) == 1 else self.n_pixels),
+                    *marks.arguments(),
+                    self.arrays["constants"],
+                    signal,
+                    spread,
+                    *own,
+                    negative,
+                ),
+            )
+        shared = own if checked else [self.arrays["constants"][row : row + 1] for row in range(3)]
+        normalization, normalization_squared, count = shared
+        return BinSums(signal, normalization, normalization_squared, count, spread, negative.view(np.int64))
+
+    def _kernel(self, dtype: Any, error_model: ErrorModel, checked: bool, marks: Marks) -> cuda.Kernel:
+        defines = pixel_macros(dtype) | {
+            "MODEL": _MODELS[error_model],
+            "LANES": self.lanes,
+            "FRAMES": _FRAMES_AT_ONCE,
+            "SHARED_PIXELS": int(self.arrays["shares"] is not None),
+            "WEIGHTED": int(self.arrays["weights"] is not None),
+            "DARK": int(self.arrays["dark"] is not None),
+            "DARK_VARIANCE": int(self.arrays["dark_variance"] is not None),
+            "CHECKED": int(checked),
+            "MARKED": int(marks.marked),
+        }
+        return cuda.load_kernel(SOURCES / "gather.cu", "gather", defines, self.device)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Which values of a type mark invalid pixels, as the kernels take it.
+
+    Attributes
+    ----------
+    lowest, span : int
+        Of whole numbers: lowest such value modulo 2³², and how many more there are.
+    dummy, delta : float
+        Of floats.
+    marked : bool
+        Whether there are any.
+    """
+
+    lowest: int = 0
+    span: int = 0
+    dummy: float = 0.0
+    delta: float = 0.0
+    marked: bool = False
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], dummy: float | None, delta_dummy: float) -> Marks:
+        whole, real = _invalid_range(dtype, dummy, delta_dummy)
+        if whole is not None:
+            return cls(lowest=whole[0], span=whole[1], marked=True)
+        if real is not None:
+            return cls(dummy=real[0], delta=real[1], marked=True)
+        return cls()
+
+    def arguments(self) -> tuple[np.generic, ...]:
+        return np.uint32(self.lowest), np.uint32(self.span), np.float64(self.dummy), np.float64(self.delta)
+
+
+def _pointers(*arguments: Any) -> tuple[Any, ...]:
+    """Return the arguments of a kernel, with a null pointer for None."""
+    return tuple(_NULL if argument is None else argument for argument in arguments)
+
+
+def pixel_macros(dtype: Any) -> dict[str, int | str]:
+    """Return the macros that tell a kernel the type of the frames."""
+    kind = np.dtype(dtype)
+    return {
+        "PIXEL": PIXEL_TYPES[kind.str[1:]],
+        "PIXEL_IS_FLOAT": int(kind.kind == "f"),
+        "PIXEL_IS_SIGNED": int(kind.kind in "if"),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class EntriesByBin:
+    """The entries of a map in the order of bins, and of pixels within a bin.
+
+    Attributes
+    ----------
+    starts : ndarray of int64, shape (n_bins + 1,)
+    pixels : ndarray of uint32, shape (n_entries,)
+        Number of the pixel; the highest bit marks the one entry by which the pixel is counted.
+    shares : ndarray of float32, shape (n_entries,)
+    """
+
+    starts: npt.NDArray[np.int64]
+    pixels: npt.NDArray[np.uint32]
+    shares: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, pixel_map: PixelMap, keep: npt.NDArray[np.bool_]) -> EntriesByBin:
+        """Sort the entries of the pixels to keep."""
+        from scipy.sparse import csr_array
+
+        lengths = np.diff(pixel_map.pointers)
+        of_pixel = np.repeat(np.arange(pixel_map.n_pixels, dtype=np.uint32), lengths)
+        bins, shares = pixel_map.bins, pixel_map.weights
+        if not keep.all():
+            taken = keep[of_pixel]
+            of_pixel, bins, shares = of_pixel[taken], bins[taken], shares[taken]
+        counted = np.zeros(len(of_pixel), bool)
+        contributing = np.flatnonzero(shares != 0)
+        first = np.ones(len(contributing), bool)
+        np.not_equal(of_pixel[contributing][1:], of_pixel[contributing][:-1], out=first[1:])
+        counted[contributing[first]] = True
+        # One row for each entry, so that columns keep the order of the entries: a counting sort.
+        rows = np.arange(len(bins) + 1, dtype=np.int64)
+        by_bin = csr_array((np.arange(len(bins)), bins, rows), shape=(len(bins), pixel_map.n_bins)).tocsc()
+        order = by_bin.data
+        tagged = of_pixel | np.where(counted, _COUNTED, np.uint32(0))
+        return cls(by_bin.indptr.astype(np.int64), tagged[order], np.ascontiguousarray(shares[order], np.float32))
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the arrays by name; shares that are all 1 are left out."""
+        whole = bool((self.shares == 1).all())
+        return {"starts": self.starts, "pixels": self.pixels, "shares": None if whole else self.shares}
+
+    def constants(
+        self,
+        weights: npt.NDArray[np.float32] | None,
+        dark: npt.NDArray[np.float64] | None,
+        dark_variance: npt.NDArray[np.float64] | None,
+    ) -> npt.NDArray[np.float64]:
+        """Return the sums over all pixels of c w, (c w)², c, 1, c dark, c² dark_variance, c², shape (7, n_bins)."""
+        n_bins = len(self.starts) - 1
+        bins = np.repeat(np.arange(n_bins), np.diff(self.starts))
+        pixel, c = self.pixels & ~_COUNTED, self.shares.astype(np.float64)
+        cw = c if weights is None else c * weights[pixel]
+        terms = [cw, cw**2, c, None]
+        terms.append(np.zeros_like(c) if dark is None else c * dark[pixel])
+        terms.append(np.zeros_like(c) if dark_variance is None else c**2 * dark_variance[pixel])
+        terms.append(c**2)
+        return np.stack([np.bincount(bins, term, n_bins).astype(np.float64) for term in terms])
+
+
+def _usable(
+    w: npt.NDArray[np.float32] | None,
+    dark: npt.NDArray[np.float64] | None,
+    dark_variance: npt.NDArray[np.float64] | None,
+    n_pixels: int,
+) -> npt.NDArray[np.bool_]:
+    """Return which pixels can contribute: finite corrections, w not 0."""
+    keep = np.ones(n_pixels, bool)
+    for values in (w, dark, dark_variance):
+        if values is not None:
+            keep &= np.isfinite(values)
+    if w is not None:
+        keep &= w != 0
+    return keep
