@@ -155,7 +155,9 @@ def test_a_frame_does_not_depend_on_its_company(on):
     for number in (0, 2, 4):
         alone = summed(scatter, frames[number : number + 1], error_model="azimuthal")
         for field in fields(BinSums):
-            np.testing.assert_array_equal(getattr(alone, field.name)[0], getattr(together, field.name)[number])
+            one, among = getattr(alone, field.name), getattr(together, field.name)
+            if among is not None:
+                np.testing.assert_array_equal(one[0], among[number])
 
 
 @pytest.mark.parametrize("dummy", [None, 3])
