@@ -1,7 +1,8 @@
 """PONI files: the geometry of a detector as pyFAI writes it, text of ``key: value`` lines.
 
 Versions 1 (no version line), 2, 2.1 and 3 are read; 2.1 is written, or 3 if the geometry tells of parallax. Files are
-appended to by successive calibrations, so the last value of a key counts.
+appended to by successive calibrations, so the last value of a key counts. The configuration of a pyFAI worker (JSON) is
+read too, for the geometry in it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from friedel.core.errors import FileError, GeometryError, OutputError, Parameter
 from .detector import Detector, detector_for
 from .models import GENERIC
 from .sensor import Sensor
+from .worker_geometry import geometry_entries
 
 if TYPE_CHECKING:
     from .geometry import Geometry
@@ -81,14 +83,24 @@ def _parallax(path: str | Path, entries: dict[str, str]) -> bool:
 
 def _entries(path: str | Path) -> dict[str, str]:
     """Return the last value of each key; keys in lower case."""
+    text = _text(path)
+    if text.lstrip().startswith("{"):
+        return geometry_entries(path, text, lambda file: _lines(file, _text(file)))
+    return _lines(path, text)
+
+
+def _text(path: str | Path) -> str:
     try:
         if Path(path).stat().st_size > LARGEST_FILE:
             raise FileError(path, "too large for a PONI file.", "Give the geometry file, not the data.")
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise FileError(path, error.strerror or str(error), "Check the path and the permissions.") from None
     except UnicodeDecodeError:
         raise FileError(path, "not a text file.", "Give the PONI file that the calibration wrote.") from None
+
+
+def _lines(path: str | Path, text: str) -> dict[str, str]:
     entries = {}
     for line in text.splitlines():
         key, separator, value = line.partition(":")

@@ -81,15 +81,13 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
 
 
 def _integrate(parameters: Integration, context: Context, npt_azimuth: int | None) -> xr.Dataset:
+    for note in parameters.notes:
+        context.progress.message(note)
     source = open_scan(parameters)
     output = parameters.output
     written = _text_files(output, source.n_frames) if output is not None and _is_text(output) else [output]
     refuse_to_replace_inputs([*written, parameters.report], input_files(parameters, source))
-    factors = None
-    if parameters.monitor is not None:
-        factors = checked_factors(
-            np.asarray(source.axis(parameters.monitor).values, np.float64), source.n_frames, parameters.monitor
-        )
+    factors = normalization_factors(parameters, source)
     record = describe_inputs(parameters, context, source)
     finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
     if finished is not None:
@@ -136,6 +134,21 @@ def open_scan(parameters: Integration) -> FrameSource:
     )
 
 
+def normalization_factors(parameters: Integration, source: FrameSource) -> NDArray[np.float64] | None:
+    """Return what each pattern is divided by, None for nothing.
+
+    Raises
+    ------
+    DataError
+        If there is no such monitor, or it has values that nothing can be divided by.
+    """
+    constant = parameters.normalization_factor
+    if parameters.monitor is None:
+        return None if constant == 1.0 else np.full(source.n_frames, constant)
+    values = np.asarray(source.axis(parameters.monitor).values, np.float64)
+    return checked_factors(values, source.n_frames, parameters.monitor) * constant
+
+
 def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | None, context: Context) -> RadialMap:
     """Build the map that the parameters of a task describe, for the frames of `source`.
 
@@ -148,12 +161,7 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
     if parameters.orientation is not None:
         geometry = replace(geometry, detector=replace(geometry.detector, orientation=parameters.orientation))
     geometry = geometry.for_shape(source.full_shape)
-    images = {
-        name: image_for(geometry, read_image(path, average=name != "mask"), name)
-        if (path := getattr(parameters, name))
-        else None
-        for name in ("mask", "dark", "flat")
-    }
+    images = {name: _image(geometry, getattr(parameters, name), name) for name in ("mask", "dark", "flat")}
     dark, frames = images["dark"], parameters.dark_frames
     if frames is not None and dark is None:
         raise ParameterError("dark_frames is given without a dark.", "Give the image of the dark too.")
@@ -169,6 +177,17 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
     radial_map = RadialMap.build(geometry, threads=context.runner.threads, **options)
     _tell_marked_pixels(source, radial_map, context)
     return radial_map
+
+
+def _image(geometry: Geometry, paths: Sequence[str], name: str) -> NDArray[Any] | None:
+    """Return the mean of images, or of masks where any of them excludes a pixel."""
+    images = [image_for(geometry, read_image(path, average=name != "mask"), name) for path in paths]
+    whole = [image for image in images if image is not None]
+    if len(whole) < 2:
+        return whole[0] if whole else None
+    stack = np.stack(whole)
+    joined: NDArray[Any] = (stack != 0).any(axis=0) if name == "mask" else stack.mean(axis=0, dtype=np.float64)
+    return joined
 
 
 def _tell_marked_pixels(source: FrameSource, radial_map: RadialMap, context: Context) -> None:
@@ -222,8 +241,13 @@ def _sink(
 def input_files(parameters: Integration, source: FrameSource) -> list[str]:
     """Return every file that is read: those named, those that they link to, geometry and images."""
     named = [path for path, _ in expand(parameters.frames)]
-    given = (parameters.geometry, parameters.mask, parameters.dark, parameters.flat)
-    return [*(path.partition("::")[0] for path in given if path), *named, *source.files]
+    return [*_given_files(parameters), *named, *source.files]
+
+
+def _given_files(parameters: Integration) -> list[str]:
+    """Return the files of the parameters, without the frames, each once."""
+    named = (parameters.geometry, *parameters.mask, *parameters.dark, *parameters.flat, parameters.pyfai_config)
+    return list(dict.fromkeys(path.partition("::")[0] for path in named if path))
 
 
 def describe_inputs(parameters: Integration, context: Context, source: FrameSource) -> Provenance | None:
@@ -233,9 +257,8 @@ def describe_inputs(parameters: Integration, context: Context, source: FrameSour
     files = source.files
     if len(files) > DESCRIBED_FILES:
         files = tuple(files[int(number)] for number in np.linspace(0, len(files) - 1, DESCRIBED_FILES))
-    given = (parameters.geometry, parameters.mask, parameters.dark, parameters.flat)
-    images = [path.partition("::")[0] for path in given if path]
-    record = context.provenance.with_inputs([*images, *_masters(parameters, files), *files])
+    given = _given_files(parameters)
+    record = context.provenance.with_inputs([*given, *_masters(parameters, files), *files])
     return record.with_notes(frames=source.n_frames, frame_files=len(source.files), frame_files_hashed=len(files))
 
 

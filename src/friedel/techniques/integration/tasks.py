@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, ModelWrapValidatorHandler, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from friedel.core.parameters import Argument, FilePath, FilePaths, Parameters
 from friedel.core.tasks import task
@@ -19,7 +20,10 @@ class Integration(Parameters):
     frames: Annotated[FilePaths, Argument(positional=True)]
     """Files with detector frames: HDF5 (file.h5::/path/in/file), CBF, EDF, TIFF, ...; patterns with * are replaced."""
     geometry: FilePath
-    """Geometry, a PONI file."""
+    """Geometry, a PONI file; may also be in the configuration of a pyFAI worker."""
+    pyfai_config: FilePath | None = None
+    """Configuration of a pyFAI worker (JSON, as pyFAI-integrate saves it), from which everything is taken that is not
+    given otherwise."""
     npt: PositiveInt = 1000
     """Number of radial bins."""
     unit: RadialUnit = "q_nm^-1"
@@ -32,14 +36,14 @@ class Integration(Parameters):
     """Lowest and highest radial value, in the radial unit; by default all that the detector sees."""
     azimuth_range: tuple[float, float] | None = None
     """Lowest and highest azimuth in degrees; 170 -170 is the sector of 20 degrees across the cut."""
-    mask: FilePath | None = None
-    """Image that is not zero where a pixel is excluded."""
-    dark: FilePath | None = None
-    """Image of the counts without beam, subtracted."""
+    mask: FilePaths = ()
+    """Image that is not zero where a pixel is excluded; of several, each excludes its own."""
+    dark: FilePaths = ()
+    """Image of the counts without beam, subtracted; the mean of several."""
     dark_frames: PositiveInt | None = None
     """Number of frames that the dark is the mean of: adds its own variance to the Poisson errors."""
-    flat: FilePath | None = None
-    """Image of the relative efficiency of the pixels, divided by."""
+    flat: FilePaths = ()
+    """Image of the relative efficiency of the pixels, divided by; the mean of several."""
     solid_angle: bool = True
     """Whether to correct for the solid angle of the pixels."""
     polarization: Fraction | None = None
@@ -48,6 +52,8 @@ class Integration(Parameters):
     """Angle of the plane of polarization to the horizontal in degrees."""
     monitor: str | None = None
     """Axis of the scan that each pattern is divided by, such as the incident flux."""
+    normalization_factor: PositiveFloat = 1.0
+    """Number that every pattern is divided by, besides the monitor."""
     detector_mask: bool = True
     """Whether the detector's gaps, its values for invalid pixels, and the pixel mask in the file are left out."""
     orientation: Literal[1, 2, 3, 4] | None = None
@@ -77,6 +83,26 @@ class Integration(Parameters):
     """Report to write: one HTML page with pictures."""
     overwrite: bool = False
     """Whether a file that exists may be replaced."""
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the configuration was understood."""
+        return self._notes
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_pyfai(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        path = values.get("pyfai_config") if isinstance(values, Mapping) else None
+        # A record holds everything: then there is nothing left to take from the configuration.
+        if path is None or not cls.model_fields.keys() - values.keys():
+            return handler(values)
+        from .pyfai_config import parameters_of
+
+        migrated = parameters_of(path, values, cls.model_fields.keys())
+        made = handler(migrated.values | dict(values))
+        made._notes = migrated.notes
+        return made
 
 
 class Integrate1D(Integration):

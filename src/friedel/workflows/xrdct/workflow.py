@@ -189,6 +189,10 @@ def _integrate(
         layout.frames.size, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
     )
     normalization = None if motors.monitor is None else motors.monitor / np.nanmean(motors.monitor)
+    if parameters.normalization_factor != 1.0:
+        normalization = parameters.normalization_factor * (
+            np.ones(source.n_frames) if normalization is None else normalization
+        )
     with RegionFile.create(path, dict.fromkeys(names, spec), work, parameters.overwrite) as sink:
         if sink.message:
             context.progress.message(sink.message)
