@@ -61,6 +61,9 @@ FilePath = Annotated[str, BeforeValidator(_as_path), NamesFiles()]
 FilePaths = Annotated[tuple[str, ...], BeforeValidator(_as_paths), NamesFiles()]
 """One or more files or glob patterns, as text; a single one is accepted."""
 
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""One or more texts; a single one is accepted."""
+
 NameOrPath = Annotated[str, BeforeValidator(_as_path), NamesFiles(always=False)]
 """A name that friedel knows, or else a file, as text; pathlib paths are accepted."""
 

@@ -1,5 +1,6 @@
 """Beam, detectors, geometry, scans and the virtual beamline."""
 
+from .absorber import Absorber
 from .detector import Detector
 from .fit2d import Fit2D
 from .geometry import Geometry
@@ -11,6 +12,7 @@ from .radial import (
 from .sensor import Sensor
 
 __all__ = [
+    "Absorber",
     "Detector",
     "Fit2D",
     "Geometry",

@@ -190,6 +190,10 @@ class Geometry:
         d2 = (self.detector.column_centers() - self.poni2)[None, :]
         return np.asarray(abs(self.distance) / np.sqrt(d1 * d1 + d2 * d2 + self.distance * self.distance))
 
+    def scattering_cosine(self, rows: slice = ALL_ROWS) -> _Array:
+        """Return cos 2θ of the centre of each pixel: float64 (rows, columns)."""
+        return self._at_centers(rows, lambda y, x, z: np.asarray(z / np.sqrt(x * x + y * y + z * z)))
+
     def center_array(self, unit: str, rows: slice = ALL_ROWS) -> _Array:
         """Return the radial value at the centre of each pixel.
 

@@ -7,7 +7,7 @@ group and the same name in `MapOptions`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, TypedDict, get_args
 
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from friedel.core.errors import ParameterError
 from friedel.core.units import RadialUnit
+from friedel.instrument import Absorber, Sensor
 from friedel.instrument.radial import radial_scale
 
 from .pixels import Discontinuity, Splitting
@@ -82,6 +83,15 @@ class Corrections:
         Flat field, and counts without beam.
     dark_variance : array-like, shape (rows, columns), optional
         Variance of `dark`: dark/n for the mean of n Poisson frames.
+    sensor : Sensor or str, optional
+        What stops the photons, "CdTe,750um"; by default as the geometry tells.
+    efficiency : bool
+        Whether to correct for oblique rays being absorbed more completely in the sensor.
+    parallax : bool, optional
+        Whether pixels count as where their rays enter the sensor; by default as the geometry tells.
+    absorber : Absorber, str or sequence of these
+        Layers between sample and detector, "air,300mm" or "kapton,50um", relative to their transmission at right
+        angles.
     """
 
     solid_angle: bool = True
@@ -90,6 +100,10 @@ class Corrections:
     flat: ArrayLike | None = None
     dark: ArrayLike | None = None
     dark_variance: ArrayLike | None = None
+    sensor: Sensor | str | None = None
+    efficiency: bool = False
+    parallax: bool | None = None
+    absorber: Absorber | str | Sequence[Absorber | str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +167,10 @@ class MapOptions(TypedDict, total=False):
     flat: ArrayLike | None
     dark: ArrayLike | None
     dark_variance: ArrayLike | None
+    sensor: Sensor | str | None
+    efficiency: bool
+    parallax: bool | None
+    absorber: Absorber | str | Sequence[Absorber | str]
     mask: ArrayLike | None
     detector_mask: bool
     dummy: float | None

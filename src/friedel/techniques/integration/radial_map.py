@@ -16,7 +16,7 @@ from friedel.kernels.encoded import EncodedFrames
 from friedel.kernels.scatter import BinSums, PixelMap, Scatter
 from friedel.kernels.splitting import Axis
 
-from .corrections import checked_images, excluded_pixels, pixel_normalization
+from .corrections import checked_images, corrected_geometry, excluded_pixels, pixel_normalization
 from .fingerprint import fingerprint
 from .options import Averaging, Binning, MapOptions, Options, Validity, check_options, names_of
 from .patterns import Patterns, patterns_of
@@ -118,6 +118,7 @@ class RadialMap:
         """
         asked = Options.of(options)
         binning, validity = asked.binning, _with_detector(asked.validity, geometry)
+        geometry = corrected_geometry(geometry, asked.corrections)
         corrections = checked_images(geometry, asked.corrections)
         excluded = excluded_pixels(geometry, validity, corrections)
         radial, azimuth, pixel_map = share_pixels(

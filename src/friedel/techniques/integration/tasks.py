@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
-from friedel.core.parameters import Argument, FilePath, FilePaths, Parameters
+from friedel.core.parameters import Argument, FilePath, FilePaths, Parameters, Texts
 from friedel.core.tasks import task
 from friedel.core.units import RadialUnit
 
@@ -50,6 +50,15 @@ class Integration(Parameters):
     """Polarization factor, -1 to 1; about 0.95 to 0.99 at a synchrotron."""
     polarization_axis: float = 0.0
     """Angle of the plane of polarization to the horizontal in degrees."""
+    sensor: str | None = None
+    """What stops the photons: material and thickness, CdTe,750um; by default as the geometry says."""
+    efficiency: bool = False
+    """Whether to correct for oblique rays being absorbed more completely in the sensor."""
+    parallax: bool | None = None
+    """Whether pixels count as where their rays enter the sensor; by default as the geometry says."""
+    absorber: Texts = ()
+    """Layers between sample and detector: material, thickness and, if it is not known, density in g/cm3: air,300mm
+    kapton,50um Fe2O3,10um,5.24; with @beam at the end one across the beam rather than parallel to the detector."""
     monitor: str | None = None
     """Axis of the scan that each pattern is divided by, such as the incident flux."""
     normalization_factor: PositiveFloat = 1.0
