@@ -26,7 +26,7 @@ from .encoded import EncodedFrames
 
 ErrorModel = Literal["none", "poisson", "variance", "azimuthal"]
 
-_MODEL_NUMBERS: dict[ErrorModel, int] = {"none": 0, "poisson": 1, "variance": 2, "azimuthal": 3}
+MODEL_NUMBERS: dict[ErrorModel, int] = {"none": 0, "poisson": 1, "variance": 2, "azimuthal": 3}
 _TYPE_NUMBERS = {"u1": 0, "u2": 1, "u4": 2, "i1": 3, "i2": 4, "i4": 5, "f4": 6, "f8": 7}
 
 # A frame is summed in pieces, so that several threads can share one frame. The pieces follow from the map, not
@@ -172,8 +172,8 @@ class Scatter:
         """
         pixel_map.check()
         n = pixel_map.n_pixels
-        w = _per_pixel(normalization, "normalization", n, np.float32)
-        d, dv = (_per_pixel(a, name, n, np.float64) for a, name in ((dark, "dark"), (dark_variance, "dark_variance")))
+        w = per_pixel(normalization, "normalization", n, np.float32)
+        d, dv = (per_pixel(a, name, n, np.float64) for a, name in ((dark, "dark"), (dark_variance, "dark_variance")))
         if dv is not None and (dv < 0).any():
             raise DataError("dark_variance has values below zero.", "Give the squares of the errors.")
         keep = np.ones(n, bool)
@@ -243,8 +243,8 @@ class Scatter:
             raise DataError('Variances and the error model "variance" belong together: give both or none.')
         if isinstance(frames, EncodedFrames) and not _is_fusible(frames):
             return self._decoded_first(frames, error_model, variance, dummy, delta_dummy, threads)
-        given = None if variance is None else _variance_rows(variance, len(frames), self.n_pixels)
-        source = _Source.of(frames, self.n_pixels, dummy, delta_dummy, max(threads, 1))
+        given = None if variance is None else variance_rows(variance, len(frames), self.n_pixels)
+        source = FrameArrays.of(frames, self.n_pixels, dummy, delta_dummy, max(threads, 1))
         first: ErrorModel = "none" if error_model == "azimuthal" else error_model
         signal, spread, invalid, negative = source.scatter(self._map, self.n_bins, first, given, None)
         sums = self._assemble(signal, spread, invalid, negative, first, threads)
@@ -265,7 +265,7 @@ class Scatter:
     ) -> BinSums:
         """Decode a few frames at a time to memory, where the fused route cannot go."""
         parts, step = [], max(threads, 4)
-        rows = None if variance is None else _variance_rows(variance, len(frames), self.n_pixels)
+        rows = None if variance is None else variance_rows(variance, len(frames), self.n_pixels)
         for start in range(0, len(frames), step):
             some = slice(start, start + step)
             part = replace(frames, buffers=frames.buffers[some], labels=frames.labels[some])
@@ -285,7 +285,7 @@ class Scatter:
             )
         if not parts:
             return self(np.empty((0, self.n_pixels), np.uint8), error_model=error_model, variance=variance)
-        return _join(parts)
+        return join_sums(parts)
 
     def _assemble(
         self,
@@ -349,7 +349,8 @@ def _piece_pixels(n_pixels: int, n_bins: int) -> int:
     return max(math.ceil(n_pixels / pieces / _PIECE_ALIGNMENT), 1) * _PIECE_ALIGNMENT
 
 
-def _per_pixel(values: npt.ArrayLike | None, name: str, n_pixels: int, dtype: Any) -> npt.NDArray[Any] | None:
+def per_pixel(values: npt.ArrayLike | None, name: str, n_pixels: int, dtype: Any) -> npt.NDArray[Any] | None:
+    """Return one value of `dtype` for each pixel, or raise `DataError` if there are more or fewer."""
     if values is None:
         return None
     array = np.ascontiguousarray(values, dtype).reshape(-1)
@@ -358,7 +359,8 @@ def _per_pixel(values: npt.ArrayLike | None, name: str, n_pixels: int, dtype: An
     return array
 
 
-def _variance_rows(variance: npt.ArrayLike, n_frames: int, n_pixels: int) -> npt.NDArray[np.float64]:
+def variance_rows(variance: npt.ArrayLike, n_frames: int, n_pixels: int) -> npt.NDArray[np.float64]:
+    """Return the variances of one frame, or of each, as rows; `DataError` if they do not fit or are below zero."""
     array = np.ascontiguousarray(variance, np.float64)
     if array.size != n_pixels and array.size != n_frames * n_pixels:
         raise DataError(
@@ -396,7 +398,7 @@ def _is_fusible(frames: EncodedFrames) -> bool:
 
 
 @dataclass(frozen=True)
-class _Source:
+class FrameArrays:
     """Frames as the compiled kernels take them."""
 
     buffers: list[npt.NDArray[np.uint8]]
@@ -415,7 +417,14 @@ class _Source:
         dummy: float | None,
         delta_dummy: float,
         threads: int,
-    ) -> _Source:
+    ) -> FrameArrays:
+        """Check frames, and say which values of their type are invalid.
+
+        Raises
+        ------
+        DataError
+            If their type or shape cannot be summed.
+        """
         if isinstance(frames, EncodedFrames):
             size, codec, labels = math.prod(frames.frame_shape), CODEC_NUMBERS[frames.codec], frames.labels
             buffers = as_bytes(frames)
@@ -452,7 +461,7 @@ class _Source:
             self.buffers,
             self.codec,
             self.type,
-            _MODEL_NUMBERS[error_model],
+            MODEL_NUMBERS[error_model],
             variance,
             mean,
             self.integer_range,
@@ -481,7 +490,9 @@ def _invalid_range(
     return (None if low > high else (low % 2**32, high - low)), None
 
 
-def _join(parts: Sequence[BinSums]) -> BinSums:
+def join_sums(parts: Sequence[BinSums]) -> BinSums:
+    """Return the sums of consecutive frames as one."""
+
     def joined(name: str) -> Any:
         arrays = [getattr(part, name) for part in parts]
         if arrays[0] is None:

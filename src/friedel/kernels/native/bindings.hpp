@@ -11,4 +11,5 @@ void bind_poisson(nanobind::module_ &m);
 void bind_splitting(nanobind::module_ &m);
 void bind_decode(nanobind::module_ &m);
 void bind_scatter(nanobind::module_ &m);
+void bind_robust(nanobind::module_ &m);
 }

@@ -10,4 +10,5 @@ NB_MODULE(_native, m) {
     friedel::bind_splitting(m);
     friedel::bind_decode(m);
     friedel::bind_scatter(m);
+    friedel::bind_robust(m);
 }
