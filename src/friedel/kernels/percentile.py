@@ -67,10 +67,13 @@ def reference_percentile(
     c, bins, n_bins = pixel_map.weights.astype(float), pixel_map.bins, pixel_map.n_bins
     shape = len(raw), n_bins
     sums = BinSums(
-        *(np.zeros(shape) for _ in range(4)),
-        None if error_model == "none" else np.zeros(shape),
-        np.zeros(len(raw), np.int64),
-        np.zeros(shape),
+        signal=np.zeros(shape),
+        normalization=np.zeros(shape),
+        normalization_squared=np.zeros(shape),
+        count=np.zeros(shape),
+        variance=None if error_model == "none" else np.zeros(shape),
+        negative=np.zeros(len(raw), np.int64),
+        rejected=np.zeros(shape),
     )
     arrays = {field.name: getattr(sums, field.name) for field in fields(BinSums)}
     for frame in range(len(raw)):
