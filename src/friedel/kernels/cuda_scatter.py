@@ -14,7 +14,7 @@ import numpy.typing as npt
 from friedel.core.errors import DataError
 from friedel.device import cuda
 
-from .scatter import BinSums, ErrorModel, PixelMap, _invalid_range, _per_pixel, _type_number
+from .scatter import BinSums, ErrorModel, PixelMap, _invalid_range, _type_number, per_pixel
 
 SOURCES = Path(__file__).parent / "cuda"
 
@@ -96,8 +96,8 @@ class CudaScatter:
         n = pixel_map.n_pixels
         if n >= 1 << 31:
             raise DataError(f"A map of {n} pixels is too large for a GPU.", "Use the CPU.")
-        w = _per_pixel(normalization, "normalization", n, np.float32)
-        d, dv = (_per_pixel(a, name, n, np.float64) for a, name in ((dark, "dark"), (dark_variance, "dark_variance")))
+        w = per_pixel(normalization, "normalization", n, np.float32)
+        d, dv = (per_pixel(a, name, n, np.float64) for a, name in ((dark, "dark"), (dark_variance, "dark_variance")))
         if dv is not None and (dv < 0).any():
             raise DataError("dark_variance has values below zero.", "Give the squares of the errors.")
         entries = EntriesByBin.of(pixel_map, _usable(w, d, dv, n))
