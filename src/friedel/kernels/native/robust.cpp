@@ -51,20 +51,30 @@ struct Entries {
 typedef double Doubles __attribute__((vector_size(64)));
 constexpr std::size_t WIDTH = 8;
 
-__attribute__((always_inline)) inline Doubles load(const double *from, std::size_t n) {
-    Doubles v{};
-    std::memcpy(&v, from, n < WIDTH ? n * sizeof(double) : sizeof v);
+__attribute__((always_inline)) inline Doubles load(const double *from) {
+    Doubles v;
+    std::memcpy(&v, from, sizeof v);
     return v;
 }
+
+__attribute__((always_inline)) inline void store(double *to, const Doubles &v) { std::memcpy(to, &v, sizeof v); }
 
 __attribute__((always_inline)) inline double total(const Doubles &v) {
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
-// Values x with weights a = c w, variances v of c s, shares c.
+// Values x with weights a = c w, variances v of c s, shares c. Entries that are dropped stay, with weight, variance and
+// share 0: so do those that fill the last vector up.
 struct Values {
     double *x, *a, *v, *c;  // v null without a model of it, c null where all are 1
     std::size_t n;
+    double left;  // number of entries that are not dropped, for c null
+
+    std::size_t vectors() const { return (n + WIDTH - 1) / WIDTH * WIDTH; }
+    void fill_up() {
+        for (double *array : {x, a, v, c})
+            for (std::size_t i = n; array && i < vectors(); ++i) array[i] = 0;
+    }
 };
 
 struct Moments {
@@ -72,25 +82,25 @@ struct Moments {
     double mean() const { return signal / weight; }
 };
 
-FRIEDEL_VECTOR_CLONES Moments moments(const double *x, const double *a, const double *c, std::size_t n) {
+FRIEDEL_VECTOR_CLONES Moments moments(const Values &values) {
+    const double *const x = values.x, *const a = values.a, *const c = values.c;
     Doubles signal{}, weight{}, squared{}, count{};
-    for (std::size_t i = 0; i < n; i += WIDTH) {
-        const std::size_t left = n - i;
-        const Doubles w = load(a + i, left);
-        signal += load(x + i, left) * w;
+    for (std::size_t i = 0; i < values.vectors(); i += WIDTH) {
+        const Doubles w = load(a + i);
+        signal += load(x + i) * w;
         weight += w;
         squared += w * w;
-        if (c) count += load(c + i, left);
+        if (c) count += load(c + i);
     }
-    return {total(signal), total(weight), total(squared), c ? total(count) : static_cast<double>(n)};
+    return {total(signal), total(weight), total(squared), c ? total(count) : values.left};
 }
 
 // sum (a (x - mean))^2
-FRIEDEL_VECTOR_CLONES double spread(const double *x, const double *a, double mean, std::size_t n) {
+FRIEDEL_VECTOR_CLONES double spread(const Values &values, double mean) {
+    const double *const x = values.x, *const a = values.a;
     Doubles sum{};
-    for (std::size_t i = 0; i < n; i += WIDTH) {
-        const std::size_t left = n - i;
-        const Doubles d = (load(x + i, left) - mean) * load(a + i, left);
+    for (std::size_t i = 0; i < values.vectors(); i += WIDTH) {
+        const Doubles d = (load(x + i) - mean) * load(a + i);
         sum += d * d;
     }
     return total(sum);
@@ -98,40 +108,40 @@ FRIEDEL_VECTOR_CLONES double spread(const double *x, const double *a, double mea
 
 FRIEDEL_VECTOR_CLONES double sum_of(const double *values, std::size_t n) {
     Doubles sum{};
-    for (std::size_t i = 0; i < n; i += WIDTH) sum += load(values + i, n - i);
+    for (std::size_t i = 0; i < n; i += WIDTH) sum += load(values + i);
     return total(sum);
 }
 
-// Number of values farther than `limit` from the mean.
-FRIEDEL_VECTOR_CLONES std::size_t beyond(const double *x, double mean, double limit, std::size_t n) {
-    std::int64_t found = 0;
-    for (std::size_t i = 0; i < n; ++i) found += std::fabs(x[i] - mean) > limit ? 1 : 0;
-    return static_cast<std::size_t>(found);
-}
+// How many entries lie farther than `limit` from the mean, and the sum of their shares.
+struct Outliers {
+    double number = 0, share = 0;
+};
 
-// Keep what is no farther than `limit` from the mean, in order. Returns the sum of c of what goes.
-double drop(Values &values, double mean, double limit) {
-    double lost = 0;
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < values.n; ++i) {
-        const bool keep = !(std::fabs(values.x[i] - mean) > limit);
-        lost += keep ? 0 : values.c ? values.c[i] : 1.0;
-        values.x[kept] = values.x[i];
-        values.a[kept] = values.a[i];
-        if (values.v) values.v[kept] = values.v[i];
-        if (values.c) values.c[kept] = values.c[i];
-        kept += keep;
+__attribute__((always_inline)) inline Doubles absolute(const Doubles &v) { return v < 0 ? -v : v; }
+
+template <bool Drop>
+__attribute__((always_inline)) inline Outliers outliers(Values &values, double mean, double limit) {
+    double *const x = values.x, *const a = values.a, *const v = values.v, *const c = values.c;
+    const Doubles zero{}, one = zero + 1.0;
+    Doubles number{}, share{};
+    for (std::size_t i = 0; i < values.vectors(); i += WIDTH) {
+        const Doubles weight = load(a + i);
+        const auto out = (absolute(load(x + i) - mean) > limit) & (weight != 0);
+        number += out ? one : zero;
+        if (c) share += out ? load(c + i) : zero;
+        if constexpr (Drop) {
+            store(a + i, out ? zero : weight);
+            if (v) store(v + i, out ? zero : load(v + i));
+            if (c) store(c + i, out ? zero : load(c + i));
+        }
     }
-    values.n = kept;
-    return lost;
+    const Outliers found{total(number), c ? total(share) : total(number)};
+    if constexpr (Drop) values.left -= found.number;
+    return found;
 }
 
-double share_beyond(const Values &values, double mean, double limit) {
-    double lost = 0;
-    for (std::size_t i = 0; i < values.n; ++i)
-        if (std::fabs(values.x[i] - mean) > limit) lost += values.c ? values.c[i] : 1.0;
-    return lost;
-}
+FRIEDEL_VECTOR_CLONES Outliers find(Values &values, double mean, double limit) { return outliers<false>(values, mean, limit); }
+FRIEDEL_VECTOR_CLONES Outliers drop(Values &values, double mean, double limit) { return outliers<true>(values, mean, limit); }
 
 // ---- from a frame to the values of a bin ---------------------------------------------------------------------
 
@@ -146,10 +156,8 @@ inline bool is_invalid(T x, const Screen &screen) {
 // The raw values of n entries; NaN where invalid.
 template <class T>
 void gather(const uint8_t *data, const uint32_t *pixels, std::size_t n, const Screen &screen, double *out) {
-    constexpr std::size_t ahead = 64;
     const T *values = reinterpret_cast<const T *>(data);
     for (std::size_t i = 0; i < n; ++i) {
-        __builtin_prefetch(values + (pixels[i + ahead < n ? i + ahead : i] & ~counts_for_pixel));
         const T x = values[pixels[i] & ~counts_for_pixel];
         out[i] = is_invalid(x, screen) ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(x);
     }
@@ -204,6 +212,7 @@ void keep_valid(Values &values) {
         kept += keep;
     }
     values.n = kept;
+    values.left = static_cast<double>(kept);
 }
 
 struct Bench {  // where one thread works
@@ -211,7 +220,7 @@ struct Bench {  // where one thread works
     std::vector<uint32_t> some, below, above, chosen;
 
     void fit(std::size_t n) {
-        if (raw.size() >= n) return;
+        if (raw.size() >= n + WIDTH) return;
         for (auto *array : {&raw, &x, &a, &v, &c}) array->resize(n + WIDTH);
     }
 };
@@ -240,7 +249,7 @@ Values values_of(const Request &request, const Frame &frame, int64_t bin, Bench 
     if (request.model == ErrorModel::variance)
         for (std::size_t i = 0; i < n; ++i)
             if (!std::isfinite(frame.variance[pixels[i] & ~counts_for_pixel])) raw[i] = std::numeric_limits<double>::quiet_NaN();
-    Values values{bench.x.data(), bench.a.data(), nullptr, share ? bench.c.data() : nullptr, n};
+    Values values{bench.x.data(), bench.a.data(), nullptr, share ? bench.c.data() : nullptr, n, static_cast<double>(n)};
     arrange(raw, share, entries.normalization ? entries.normalization + start : nullptr,
             entries.dark ? entries.dark + start : nullptr, values.x, values.a, values.c, n);
     if (request.model == ErrorModel::poisson) {
@@ -257,20 +266,19 @@ Values values_of(const Request &request, const Frame &frame, int64_t bin, Bench 
         for (std::size_t i = 0; i < n; ++i) negative += raw[i] < 0 && pixels[i] & counts_for_pixel;
         keep_valid(values);
     }
+    values.fill_up();
     return values;
 }
 
 void write(const Request &request, std::size_t at, const Values &values, double rejected) {
-    const Moments sums = moments(values.x, values.a, values.c, values.n);
+    const Moments sums = moments(values);
     request.signal[at] = sums.signal;
     request.normalization[at] = sums.weight;
     request.squared[at] = sums.squared;
     request.count[at] = sums.count;
     request.rejected[at] = rejected;
     if (request.model == ErrorModel::none) return;
-    request.variance[at] = values.n == 0 ? 0
-                           : values.v    ? sum_of(values.v, values.n)
-                                         : spread(values.x, values.a, sums.mean(), values.n);
+    request.variance[at] = sums.weight == 0 ? 0 : values.v ? sum_of(values.v, values.vectors()) : spread(values, sums.mean());
 }
 
 // Do function(frame, bin, bench, negative) for all, on several threads. Returns the pixels below zero in each frame.
@@ -304,16 +312,15 @@ double chauvenet(double count, double threshold) {
 double clip(const Request &request, Values &values, double threshold, int iterations) {
     double rejected = 0;
     for (int round = 0; round < iterations && values.n > 0; ++round) {
-        const Moments sums = moments(values.x, values.a, values.c, values.n);
+        const Moments sums = moments(values);
         const double mean = sums.mean(), factor = chauvenet(sums.count, threshold);
-        const auto of_ring = [&] { return std::sqrt(spread(values.x, values.a, mean, values.n) / sums.squared); };
+        const auto of_ring = [&] { return std::sqrt(spread(values, mean) / sums.squared); };
         const bool by_counts = values.v && !request.hybrid;
-        double limit = factor * (by_counts ? std::sqrt(sum_of(values.v, values.n) / sums.squared) : of_ring());
-        if (beyond(values.x, mean, limit, values.n) == 0) break;
-        if (by_counts && share_beyond(values, mean, limit) > sums.count / 2) limit = factor * of_ring();
-        const std::size_t before = values.n;
-        rejected += drop(values, mean, limit);
-        if (values.n == before) break;
+        double limit = factor * (by_counts ? std::sqrt(sum_of(values.v, values.vectors()) / sums.squared) : of_ring());
+        if (by_counts && find(values, mean, limit).share > sums.count / 2) limit = factor * of_ring();
+        const Outliers dropped = drop(values, mean, limit);
+        if (dropped.number == 0) break;
+        rejected += dropped.share;
     }
     return rejected;
 }
@@ -404,7 +411,7 @@ constexpr double rounding = 1e-12;  // of the weight of a bin: ranks are sums
 // Keep what lies between two fractions of the weight. Returns the sum of c of what goes.
 double keep_between(Values &values, double low, double high, Bench &bench) {
     if (values.n == 0) return 0;
-    const Moments sums = moments(values.x, values.a, values.c, values.n);
+    const Moments sums = moments(values);
     const double slack = rounding * sums.weight;
     auto &all = bench.some;
     all.resize(values.n);
@@ -433,6 +440,8 @@ double keep_between(Values &values, double low, double high, Bench &bench) {
     }
     const bool whole = chosen.size() == values.n;
     values.n = chosen.size();
+    values.left = static_cast<double>(chosen.size());
+    values.fill_up();
     return whole ? 0 : sums.count - kept;
 }
 
