@@ -32,6 +32,9 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+
 using std::max;
 using std::min;
 inline long long min(int a, long long b) { return std::min<long long>(a, b); }
@@ -126,6 +129,15 @@ inline int __syncthreads_or(int predicate) {
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(unsigned bits) { return __builtin_ffs(int(bits)); }
 inline int __clz(unsigned bits) { return bits ? __builtin_clz(bits) : 32; }
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned by) {
+    return unsigned((uint64_t(high) << 32 | low) >> (by & 31));
+}
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned select) {
+    const uint64_t both = uint64_t(y) << 32 | x;
+    unsigned chosen = 0;
+    for (int i = 0; i < 4; ++i) chosen |= unsigned(both >> (8 * (select >> (4 * i) & 7)) & 255) << (8 * i);
+    return chosen;
+}
 template <class T, class U>
 T atomicAdd(T *at, U value) {
     T before = *at;

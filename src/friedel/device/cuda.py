@@ -1,12 +1,22 @@
-"""What friedel needs of CUDA: arrays, streams and compiled kernels. Everything of cupy is behind this file."""
+"""What friedel needs of CUDA: arrays, memory, streams and compiled kernels. Everything of cupy is behind this file."""
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.errors import DeviceError, MissingDependencyError, ParameterError
+
+MEMORY_VARIABLE = "FRIEDEL_GPU_MEMORY"
+"""Bytes of a GPU's memory that this process may take; with a suffix KiB, MiB or GiB also so many of these."""
 
 Kernel = Callable[..., None]
 """kernel(grid, block, arguments, shared_mem=bytes): starts on the current device and stream."""
@@ -16,10 +26,102 @@ _compiling = threading.Lock()
 
 
 def array_module() -> Any:
-    """Return cupy: numpy's functions for arrays on the current device."""
-    import cupy
+    """Return cupy: numpy's functions for arrays on the current device.
 
+    Raises
+    ------
+    MissingDependencyError
+        If cupy is not installed.
+    """
+    try:
+        import cupy
+    except ImportError:
+        raise MissingDependencyError(
+            "GPUs are used through cupy, which is not installed.", "pip install 'friedel[cuda]', or use --device cpu."
+        ) from None
     return cupy
+
+
+def new_stream(device: int) -> Any:
+    """Return a stream of a device that does not wait for others."""
+    cupy = array_module()
+    with cupy.cuda.Device(device):
+        return cupy.cuda.Stream(non_blocking=True)
+
+
+def wait_for(stream: Any) -> None:
+    """Wait until a stream has done what was put on it; other threads go on meanwhile."""
+    stream.synchronize()
+
+
+def free_memory(device: int) -> int:
+    """Return how many bytes of a device's memory can be taken: what is free, or less if ``FRIEDEL_GPU_MEMORY`` says so.
+
+    Raises
+    ------
+    ParameterError
+        If the variable cannot be understood.
+    """
+    cupy = array_module()
+    with cupy.cuda.Device(device):
+        pool = cupy.get_default_memory_pool()
+        free = int(cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
+        limit = memory_limit()
+        return free if limit is None else max(min(free, limit - int(pool.used_bytes())), 0)
+
+
+def memory_limit() -> int | None:
+    """Return what ``FRIEDEL_GPU_MEMORY`` allows, in bytes; None if it is not set.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be understood.
+    """
+    text = os.environ.get(MEMORY_VARIABLE)
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMG]iB)?", text.strip())
+    if match is None:
+        raise ParameterError(f"{MEMORY_VARIABLE} is {text!r}.", "Give a number of bytes, or a size like 4GiB.")
+    return int(float(match[1]) * {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[match[2]])
+
+
+def pinned_memory(n_bytes: int) -> NDArray[np.uint8]:
+    """Return host memory from and to which a device copies at the full speed of the bus, by itself.
+
+    Raises
+    ------
+    DeviceError
+        If there is not enough.
+    """
+    cupy = array_module()
+    try:
+        memory = cupy.cuda.alloc_pinned_memory(max(n_bytes, 1))
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise DeviceError(
+            f"{n_bytes} bytes of host memory could not be pinned for the GPU ({error}).", "Use --device cpu."
+        ) from None
+    return np.frombuffer(memory, np.uint8, n_bytes)
+
+
+def to_device(target: Any, source: NDArray[Any]) -> None:
+    """Copy host memory to an array on the current device, in the order of the current stream.
+
+    The host memory must be pinned, and must not change before the stream has got so far.
+    """
+    cupy = array_module()
+    stream = cupy.cuda.get_current_stream()
+    kind = cupy.cuda.runtime.memcpyHostToDevice
+    cupy.cuda.runtime.memcpyAsync(target.data.ptr, source.ctypes.data, source.nbytes, kind, stream.ptr)
+
+
+def to_host(target: NDArray[Any], source: Any) -> None:
+    """Copy an array on the current device to pinned host memory, in the order of the current stream."""
+    cupy = array_module()
+    stream = cupy.cuda.get_current_stream()
+    kind = cupy.cuda.runtime.memcpyDeviceToHost
+    cupy.cuda.runtime.memcpyAsync(target.ctypes.data, source.data.ptr, target.nbytes, kind, stream.ptr)
 
 
 @contextmanager
@@ -54,11 +156,18 @@ def load_kernel(source: Path, name: str, defines: Mapping[str, int | str], devic
         return _kernels[key]
 
 
+def shared_memory_limit(device: int) -> int:
+    """Return the bytes of shared memory that a block of threads may have."""
+    return int(array_module().cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"])
+
+
 def _compiled(source: Path, name: str, defines: Mapping[str, int | str], device: int) -> Kernel:
     import cupy
 
     options = ("--std=c++17", *(f"-D{macro}={value}" for macro, value in sorted(defines.items())))
     with cupy.cuda.Device(device):
         kernel = cupy.RawKernel(source.read_text(encoding="utf-8"), name, options)
-        kernel.max_dynamic_shared_size_bytes = kernel.max_dynamic_shared_size_bytes  # compiles now, not at first use
+        # All that a block may have, instead of the 48 KiB that need no asking. This compiles now, not at first use.
+        attributes = cupy.cuda.Device(device).attributes
+        kernel.max_dynamic_shared_size_bytes = attributes["MaxSharedMemoryPerBlockOptin"] - kernel.shared_size_bytes
     return kernel  # type: ignore[no-any-return]

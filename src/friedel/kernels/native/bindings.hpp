@@ -5,6 +5,7 @@
 namespace friedel {
 void bind_backprojection(nanobind::module_ &m);
 void bind_filtering(nanobind::module_ &m);
+void bind_gather(nanobind::module_ &m);
 void bind_gridding(nanobind::module_ &m);
 void bind_version(nanobind::module_ &m);
 void bind_poisson(nanobind::module_ &m);

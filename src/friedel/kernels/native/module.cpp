@@ -4,6 +4,7 @@ NB_MODULE(_native, m) {
     m.doc() = "Compiled twins of friedel's numpy reference kernels";
     friedel::bind_backprojection(m);
     friedel::bind_filtering(m);
+    friedel::bind_gather(m);
     friedel::bind_gridding(m);
     friedel::bind_version(m);
     friedel::bind_poisson(m);

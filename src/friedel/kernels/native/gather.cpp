@@ -1,0 +1,95 @@
+// Brings the buffers of a batch together in one piece of memory, from which they go to a GPU in one transfer.
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+
+#include "bindings.hpp"
+#include "decode_frames.hpp"
+#include "parallel.hpp"
+
+namespace nb = nanobind;
+
+namespace friedel {
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using WritableBytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Row = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Tables = nb::ndarray<uint32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+constexpr size_t buffer_alignment = 16;
+
+// Copy the buffers behind one another, each to a multiple of 16; note where. Returns the bytes used.
+static size_t place_buffers(const std::vector<Bytes> &buffers, WritableBytes out, Row<uint64_t> starts) {
+    if (buffers.size() > starts.size()) throw nb::value_error("a start for each buffer is needed");
+    size_t used = 0;
+    for (size_t f = 0; f < buffers.size(); ++f) {
+        starts(f) = used;
+        used += (buffers[f].size() + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
+    }
+    if (used > out.size()) throw nb::value_error("the buffers do not fit");
+    return used;
+}
+
+static size_t gather(const std::vector<Bytes> &buffers, WritableBytes out, Row<uint64_t> starts, int threads) {
+    const size_t used = place_buffers(buffers, out, starts);
+    uint8_t *const to = out.data();
+    nb::gil_scoped_release release;
+    // Pieces of 1 MiB, so that all threads have work also if there are fewer buffers than threads.
+    constexpr size_t piece = size_t{1} << 20;
+    std::vector<std::pair<size_t, size_t>> pieces;
+    for (size_t f = 0; f < buffers.size(); ++f)
+        for (size_t at = 0; at < buffers[f].size(); at += piece) pieces.emplace_back(f, at);
+    parallel_for(pieces.size(), threads, [&](size_t i) {
+        const auto [f, at] = pieces[i];
+        const size_t left = buffers[f].size() - at;
+        std::memcpy(to + starts(f) + at, buffers[f].data() + at, left < piece ? left : piece);
+    });
+    return used;
+}
+
+// Copy a chunk and note on the way where the length of each block lies in it, then the plain rest. Returns the elements of
+// a whole block, or 0 if the chunk is damaged or the table too small.
+static uint32_t copy_chunk(const uint8_t *data, size_t size, size_t element_size, size_t n, uint8_t *out, uint32_t *table,
+                           size_t table_size) {
+    Bslz4 chunk;
+    if (size > UINT32_MAX || chunk.open(data, size, element_size, n) || chunk.block > UINT32_MAX) return 0;
+    const size_t blocks = (n / 8 * 8 + chunk.block - 1) / chunk.block;
+    if (blocks + 1 > table_size) return 0;
+    size_t copied = 0;
+    for (size_t b = 0; b < blocks; ++b) {
+        const uint8_t *coded;
+        size_t coded_size;
+        table[b] = static_cast<uint32_t>(chunk.in - data);
+        if (!chunk.next(coded, coded_size)) return 0;
+        // Block by block, while what the length was read from is in the cache.
+        const size_t end = static_cast<size_t>(chunk.in - data);
+        std::memcpy(out + copied, data + copied, end - copied);
+        copied = end;
+    }
+    table[blocks] = static_cast<uint32_t>(chunk.in - data);
+    if (static_cast<size_t>(chunk.end - chunk.in) < n % 8 * element_size) return 0;
+    std::memcpy(out + copied, data + copied, size - copied);
+    return static_cast<uint32_t>(chunk.block);
+}
+
+static size_t gather_chunks(const std::vector<Bytes> &buffers, size_t element_size, size_t n, WritableBytes out,
+                            Row<uint64_t> starts, Tables tables, Row<uint32_t> blocks, int threads) {
+    if (buffers.size() > tables.shape(0) || buffers.size() > blocks.size()) throw nb::value_error("the tables are too small");
+    const size_t used = place_buffers(buffers, out, starts);
+    nb::gil_scoped_release release;
+    parallel_for(buffers.size(), threads, [&](size_t f) {
+        blocks(f) = copy_chunk(buffers[f].data(), buffers[f].size(), element_size, n, out.data() + starts(f),
+                               tables.data() + f * tables.shape(1), tables.shape(1));
+    });
+    return used;
+}
+
+void bind_gather(nb::module_ &m) {
+    m.def("gather", &gather, nb::arg("buffers"), nb::arg("out"), nb::arg("starts"), nb::arg("threads"),
+          "Copy buffers behind one another, each to a multiple of 16 bytes; return the bytes used.");
+    m.def("gather_chunks", &gather_chunks, nb::arg("buffers"), nb::arg("element_size"), nb::arg("n"), nb::arg("out"),
+          nb::arg("starts"), nb::arg("tables"), nb::arg("blocks"), nb::arg("threads"),
+          "Copy bitshuffle-LZ4 chunks as `gather` does, and note where their blocks lie; `blocks` is 0 for a damaged one.");
+}
+}  // namespace friedel
