@@ -35,6 +35,7 @@ def test_an_untilted_detector_by_hand():
     x = (np.arange(14) + 0.5 - 7)[None, :] * 2e-3
     radius = np.hypot(x, y)
     two_theta = np.arctan2(radius, 0.1)
+    q = 40 * np.pi * np.sin(two_theta / 2)
     expected = {
         "2th_rad": two_theta,
         "2th_deg": np.degrees(two_theta),
@@ -44,6 +45,15 @@ def test_an_untilted_detector_by_hand():
         "d_nm": 0.1 / (2 * np.sin(two_theta / 2)),
         "r_m": radius,
         "r_mm": radius * 1e3,
+        "d_m": 1e-10 / (2 * np.sin(two_theta / 2)),
+        "dstar2_nm^-2": (q / (2 * np.pi)) ** 2,
+        "dstar2_A^-2": (q / (20 * np.pi)) ** 2,
+        "log10_q_m": np.log10(q * 1e9),
+        "log_q_nm": np.log(q),
+        "log1p_q_nm": np.log1p(q),
+        "log1p_q_A": np.log1p(q / 10),
+        "arcsinh_q_nm": np.arcsinh(q),
+        "arcsinh_q_A": np.arcsinh(q / 10),
     }
     assert set(expected) == set(RADIAL_UNITS)
     for unit, values in expected.items():

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from friedel.core.errors import DataError, ParameterError
-from friedel.core.units import RADIAL_UNITS, RadialUnit
+from friedel.core.errors import DataError
+from friedel.core.units import RADIAL_UNITS, UNITS, unit_named
 
 Dimension = Literal["frame", "y", "x", "radial", "azimuth", "angle", "translation", "layer", "phase"]
 """frame: in the order of acquisition; y, x: rows and columns; radial, azimuth: bins of a pattern or cake; angle,
@@ -19,18 +19,6 @@ translation: motors of a tomographic scan; layer: slices along the rotation axis
 ERRORS_SUFFIX = "_errors"
 UNITS_NEEDED = ("radial", "azimuth", "angle", "translation", "layer")
 """Coordinates that mean nothing without units."""
-
-RADIAL_AXES: dict[str, tuple[str, str]] = {
-    "2th_deg": ("deg", "Scattering angle 2θ"),
-    "2th_rad": ("rad", "Scattering angle 2θ"),
-    "q_nm^-1": ("1/nm", "Scattering vector q"),
-    "q_A^-1": ("1/Angstrom", "Scattering vector q"),
-    "d_nm": ("nm", "Lattice spacing d"),
-    "d_A": ("Angstrom", "Lattice spacing d"),
-    "r_mm": ("mm", "Radius on the detector"),
-    "r_m": ("m", "Radius on the detector"),
-}
-"""Units and name of the radial coordinate for each radial unit."""
 
 
 def errors_name(name: Hashable) -> str:
@@ -68,30 +56,32 @@ def coordinate(dim: str, values: ArrayLike, units: str, long_name: str = "", **a
     return xr.Variable((dim,), np.asarray(values), attrs)
 
 
-def radial_coordinate(values: ArrayLike, unit: RadialUnit | str) -> xr.Variable:
-    """Return the coordinate ``radial`` in one of friedel's radial units.
+def radial_coordinate(values: ArrayLike, unit: str) -> xr.Variable:
+    """Return the coordinate ``radial`` in one of friedel's units.
 
     Parameters
     ----------
     values : array_like, shape (n,)
         Bin centres as shown, in `unit`.
     unit : str
-        One of `friedel.core.units.RADIAL_UNITS`.
+        See `friedel.core.units.unit_named`.
 
     Raises
     ------
     ParameterError
         If the unit is unknown.
     """
-    if unit not in RADIAL_AXES:
-        raise ParameterError(f"There is no radial unit {unit!r}.", f"Radial units: {', '.join(RADIAL_UNITS)}.")
-    units, long_name = RADIAL_AXES[unit]
-    return coordinate("radial", values, units, long_name, radial_unit=unit)
+    known = unit_named(unit)
+    return coordinate("radial", values, known.units, known.long_name, radial_unit=known.name)
 
 
-def azimuth_coordinate(values: ArrayLike) -> xr.Variable:
-    """Return the coordinate ``azimuth``: bin centres of χ in degrees, 0 along the columns, growing towards the rows."""
-    return coordinate("azimuth", values, "deg", "Azimuth χ")
+def azimuth_coordinate(values: ArrayLike, unit: str = "chi_deg") -> xr.Variable:
+    """Return the coordinate ``azimuth``: bin centres of the second axis of a cake, in one of friedel's units.
+
+    By default χ in degrees, 0 along the columns, growing towards the rows.
+    """
+    known = unit_named(unit)
+    return coordinate("azimuth", values, known.units, known.long_name, azimuth_unit=known.name)
 
 
 def radial_unit_of(dataset: xr.Dataset | xr.DataArray) -> str:
@@ -106,10 +96,10 @@ def radial_unit_of(dataset: xr.Dataset | xr.DataArray) -> str:
         raise DataError("The data have no coordinate 'radial'.", "Give integrated patterns.")
     attributes = dataset.coords["radial"].attrs
     named = attributes.get("radial_unit")
-    if named in RADIAL_AXES:
-        return str(named)
+    if named is not None:
+        return unit_named(str(named)).name
     shown, name = str(attributes.get("units", "")), str(attributes.get("long_name", "")).lower()
-    matches = [unit for unit, (units, _) in RADIAL_AXES.items() if units == shown]
+    matches = [unit for unit in RADIAL_UNITS if UNITS[unit].units == shown and not UNITS[unit].transform]
     if len(matches) == 1:
         return matches[0]
     raise DataError(

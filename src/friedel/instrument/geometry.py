@@ -12,6 +12,7 @@ Diffraction 28 (2013) S339; Kieffer et al., J. Synchrotron Rad. 27 (2020) 558).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import GeometryError, ParameterError
+from friedel.core.units import Unit, unit_named
 
+from .coordinates import UPRIGHT, Points, SamplePose, values_at
 from .detector import Detector
 from .poni import read_poni, write_poni
-from .radial import radial_from_position, require_wavelength
+from .radial import require_wavelength
 from .sensor import Sensor
 
 Discontinuity = Literal["pi", "0"]
@@ -157,14 +160,7 @@ class Geometry:
         -------
         three ndarray of float64 (n, m)
         """
-        matrix = self.rotation()
-        d1 = (p1 - self.poni1)[:, None]
-        d2 = (p2 - self.poni2)[None, :]
-        if self.parallax:
-            inwards = self._entry(np.hypot(d1, d2))
-            d1, d2 = d1 * inwards, d2 * inwards
-        y, x, z = ((row[0] * d1 + row[2] * self.distance) + row[1] * d2 for row in matrix)
-        return y, x, z
+        return self._seen(p1[:, None], p2[None, :])
 
     def _entry(self, radius: _Array) -> _Array:
         """Return how much nearer to the PONI the rays enter the sensor that are seen at `radius` from it: r'/r.
@@ -194,15 +190,29 @@ class Geometry:
         """Return cos 2θ of the centre of each pixel: float64 (rows, columns)."""
         return self._at_centers(rows, lambda y, x, z: np.asarray(z / np.sqrt(x * x + y * y + z * z)))
 
-    def center_array(self, unit: str, rows: slice = ALL_ROWS) -> _Array:
-        """Return the radial value at the centre of each pixel.
+    def center_array(
+        self,
+        unit: str | Unit,
+        rows: slice = ALL_ROWS,
+        *,
+        pose: SamplePose = UPRIGHT,
+        discontinuity: Discontinuity = "pi",
+        side: int = 0,
+    ) -> _Array:
+        """Return the value of a unit at the centre of each pixel.
 
         Parameters
         ----------
-        unit : str
-            Radial unit; values are in that unit.
+        unit : str or Unit
+            Values are in that unit.
         rows : slice
             Rows wanted (step 1), so that a large detector can be done slab by slab.
+        pose : SamplePose
+            How the sample is held, for units that depend on it.
+        discontinuity : {"pi", "0"}
+            Where a periodic unit jumps: "pi" gives ]−π, π], "0" gives [0, 2π[.
+        side : {0, 1, -1}
+            Side of the missing wedge from which units that jump there are continued; 0 for each point's own.
 
         Returns
         -------
@@ -211,27 +221,73 @@ class Geometry:
         Raises
         ------
         GeometryError
-            If q or d is asked for and there is no wavelength, or the detector's shape is not known.
+            If the unit needs the wavelength and there is none, or the detector's shape is not known.
         """
-        require_wavelength(unit, self.wavelength)
-        return self._at_centers(rows, lambda y, x, z: self._radial(y, x, z, unit))
+        return self._at_centers(rows, self._values(unit, pose, discontinuity, side))
 
-    def corner_array(self, unit: str, rows: slice = ALL_ROWS) -> _Array:
-        """Return the radial value at the four corners of each pixel.
+    def corner_array(
+        self,
+        unit: str | Unit,
+        rows: slice = ALL_ROWS,
+        *,
+        pose: SamplePose = UPRIGHT,
+        discontinuity: Discontinuity = "pi",
+        side: int = 0,
+    ) -> _Array:
+        """Return the value of a unit at the four corners of each pixel; parameters as for `center_array`.
 
         Corners follow one another round the pixel, in the same sense (from y towards x as seen along the beam)
         for each orientation: (i, j), (i+1, j), (i+1, j+1), (i, j+1) for orientations 1 and 3; (i, j), (i, j+1),
-        (i+1, j+1), (i+1, j) for the mirrored ones, 2 and 4.
+        (i+1, j+1), (i+1, j) for the mirrored ones, 2 and 4. The corners of a pixel across the jump of a periodic
+        unit lie on both sides of it; on the beam itself χ is 0.
 
         Returns
         -------
         ndarray of float64 (rows, columns, 4)
         """
-        require_wavelength(unit, self.wavelength)
-        return self._at_corners(rows, lambda y, x, z: self._radial(y, x, z, unit))
+        return self._at_corners(rows, self._values(unit, pose, discontinuity, side))
 
-    def _radial(self, y: _Array, x: _Array, z: _Array, unit: str) -> _Array:
-        return radial_from_position(np.sqrt(x * x + y * y), z, unit, self.wavelength)
+    def point_array(
+        self, unit: str | Unit, p1: _Array, p2: _Array, *, pose: SamplePose = UPRIGHT, side: int = 0
+    ) -> _Array:
+        """Return the value of a unit at points (p1, p2) of the detector, in m, arrays of one shape."""
+        return self._values(unit, pose, "pi", side)(*self._seen(p1, p2))
+
+    def across_centers(self, pose: SamplePose, rows: slice = ALL_ROWS) -> _Array:
+        """Return the part of the scattering vector across the plane of incidence, over 2π/λ, at each pixel's centre.
+
+        Where it is zero lies the missing wedge.
+        """
+        return self._at_centers(rows, lambda y, x, z: _across(y, x, z, pose))
+
+    def across_corners(self, pose: SamplePose, rows: slice = ALL_ROWS) -> _Array:
+        """Return the same at the four corners of each pixel, in the order of `corner_array`."""
+        return self._at_corners(rows, lambda y, x, z: _across(y, x, z, pose))
+
+    def across_points(self, pose: SamplePose, p1: _Array, p2: _Array) -> _Array:
+        """Return the same at points (p1, p2) of the detector, in m, arrays of one shape."""
+        return _across(*self._seen(p1, p2), pose)
+
+    def _seen(self, p1: _Array, p2: _Array) -> tuple[_Array, _Array, _Array]:
+        d1, d2 = p1 - self.poni1, p2 - self.poni2
+        if self.parallax:
+            inwards = self._entry(np.hypot(d1, d2))
+            d1, d2 = d1 * inwards, d2 * inwards
+        y, x, z = ((row[0] * d1 + row[2] * self.distance) + row[1] * d2 for row in self.rotation())
+        return y, x, z
+
+    def _values(
+        self, unit: str | Unit, pose: SamplePose, discontinuity: Discontinuity, side: int
+    ) -> Callable[[_Array, _Array, _Array], _Array]:
+        shown = unit if isinstance(unit, Unit) else unit_named(unit)
+        wavelength = require_wavelength(shown.name, self.wavelength)
+        _check_discontinuity(discontinuity)
+
+        def function(y: _Array, x: _Array, z: _Array) -> _Array:
+            values = values_at(Points(y, x, z, wavelength, pose, side), shown)
+            return _from_zero(values, shown.period) if shown.period and discontinuity == "0" else values
+
+        return function
 
     def azimuth_center(self, rows: slice = ALL_ROWS, discontinuity: Discontinuity = "pi") -> _Array:
         """Return the azimuth χ of the centre of each pixel: 0 along +x, positive towards +y.
@@ -248,8 +304,7 @@ class Geometry:
         ndarray of float64 (rows, columns)
             In rad.
         """
-        _check_discontinuity(discontinuity)
-        return self._at_centers(rows, lambda y, x, z: _azimuth(y, x, discontinuity))
+        return self.center_array("chi_rad", rows, discontinuity=discontinuity)
 
     def azimuth_corners(self, rows: slice = ALL_ROWS, discontinuity: Discontinuity = "pi") -> _Array:
         """Return the azimuth χ of the four corners of each pixel, in the order of `corner_array`.
@@ -261,8 +316,7 @@ class Geometry:
         ndarray of float64 (rows, columns, 4)
             In rad.
         """
-        _check_discontinuity(discontinuity)
-        return self._at_corners(rows, lambda y, x, z: _azimuth(y, x, discontinuity))
+        return self.corner_array("chi_rad", rows, discontinuity=discontinuity)
 
     def solid_angle(self, rows: slice = ALL_ROWS) -> _Array:
         """Return each pixel's solid angle relative to one at the PONI: cos³α, α the angle of incidence.
@@ -354,10 +408,12 @@ def _check_discontinuity(discontinuity: str) -> None:
         raise ParameterError(f"The azimuth cannot jump at {discontinuity!r}.", "It jumps at 'pi' or at '0'.")
 
 
-def _azimuth(y: _Array, x: _Array, discontinuity: Discontinuity) -> _Array:
-    # Adding zero turns −0 into 0, so that the ray along −x is π, never −π.
-    azimuth = np.asarray(np.arctan2(y + 0.0, x + 0.0))
-    if discontinuity == "0":
-        azimuth[azimuth < 0] += 2.0 * np.pi
-        azimuth[azimuth >= 2.0 * np.pi] = 0.0  # a negative angle too small to tell 2π from its sum with it
-    return azimuth
+def _across(y: _Array, x: _Array, z: _Array, pose: SamplePose) -> _Array:
+    return Points(y, x, z, math.nan, pose).scattering[0]
+
+
+def _from_zero(angle: _Array, turn: float) -> _Array:
+    """Return angles from -half a turn to half a turn as angles from 0 to a turn."""
+    moved = np.where(angle < 0, angle + turn, angle)
+    moved[moved >= turn] = 0.0  # a negative angle too small to tell a turn from its sum with it
+    return moved

@@ -2,7 +2,7 @@
 
 θ is half the scattering angle 2θ, λ the wavelength (de Graef & McHenry, Structure of Materials, ch. 11):
 
-    q = 4π sin θ / λ        d = λ / (2 sin θ)        r = √(x² + y²)
+    q = 4π sin θ / λ        d = λ / (2 sin θ)        d*² = 1/d²        r = √(x² + y²)
 
 where x and y are the pixel's coordinates perpendicular to the beam, so r is no function of 2θ alone on a
 tilted detector.
@@ -10,69 +10,31 @@ tilted detector.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import GeometryError, ParameterError
-from friedel.core.units import RADIAL_UNITS, RadialUnit
+from friedel.core.units import RADIAL_UNITS, Unit, unit_named
 
-Quantity = Literal["two_theta", "q", "d", "r"]
-QUANTITIES: tuple[str, ...] = get_args(Quantity)
 _Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class RadialScale:
-    """What a radial unit measures.
-
-    Attributes
-    ----------
-    name : str
-        As the user gives it, like "q_nm^-1".
-    quantity : {"two_theta", "q", "d", "r"}
-    scale : float
-        Shown value for one SI unit (rad, 1/m or m).
-    """
-
-    name: RadialUnit
-    quantity: Quantity
-    scale: float
-
-    @property
-    def needs_wavelength(self) -> bool:
-        """Whether the value depends on the wavelength."""
-        return self.quantity in ("q", "d")
-
-
-_SCALES: dict[str, RadialScale] = {
-    scale.name: scale
-    for scale in (
-        RadialScale("2th_deg", "two_theta", 180.0 / np.pi),
-        RadialScale("2th_rad", "two_theta", 1.0),
-        RadialScale("q_nm^-1", "q", 1e-9),
-        RadialScale("q_A^-1", "q", 1e-10),
-        RadialScale("d_nm", "d", 1e9),
-        RadialScale("d_A", "d", 1e10),
-        RadialScale("r_mm", "r", 1e3),
-        RadialScale("r_m", "r", 1.0),
-    )
-}
-
-
-def radial_scale(unit: str) -> RadialScale:
-    """Return what `unit` measures.
+def radial_unit(name: str) -> Unit:
+    """Return the unit called `name`, one of the distance from the beam.
 
     Raises
     ------
     ParameterError
-        If there is no such unit; the message lists those that are.
+        If there is no such unit, or it depends on more than the distance from the beam.
     """
-    if unit not in _SCALES:
-        raise ParameterError(f"There is no radial unit {unit!r}.", "Radial units: " + ", ".join(RADIAL_UNITS))
-    return _SCALES[unit]
+    unit = unit_named(name)
+    if unit.beam is None:
+        raise ParameterError(
+            f"The unit {name} is no function of the scattering angle alone.", "Choose one of " + ", ".join(RADIAL_UNITS)
+        )
+    return unit
 
 
 def require_wavelength(unit: str, wavelength: float | None) -> float:
@@ -85,10 +47,10 @@ def require_wavelength(unit: str, wavelength: float | None) -> float:
     """
     if wavelength is not None:
         return wavelength
-    if not radial_scale(unit).needs_wavelength:
+    if not unit_named(unit).needs_wavelength:
         return float("nan")
     raise GeometryError(
-        f"The radial unit {unit} needs the wavelength, and the geometry has none.",
+        f"The unit {unit} needs the wavelength, and the geometry has none.",
         "Add a line 'Wavelength: <metres>' to the PONI file, or ask for 2th_deg, 2th_rad, r_mm or r_m.",
     )
 
@@ -117,7 +79,7 @@ def radial_from_position(radius: _Array, along_beam: _Array, unit: str, waveleng
     GeometryError
         If `unit` needs a wavelength and there is none.
     """
-    scale = radial_scale(unit)
+    scale = radial_unit(unit)
     wavelength = require_wavelength(unit, wavelength)
     if scale.quantity == "r":
         return radius * scale.scale
@@ -129,11 +91,33 @@ def radial_from_position(radius: _Array, along_beam: _Array, unit: str, waveleng
     return _from_sine(sine, scale, wavelength)
 
 
-def _from_sine(sine: _Array, scale: RadialScale, wavelength: float) -> _Array:
-    if scale.quantity == "q":
-        return np.asarray((4.0 * np.pi / wavelength * scale.scale) * sine)
+def _from_sine(sine: _Array, unit: Unit, wavelength: float) -> _Array:
+    if unit.quantity == "d":
+        with np.errstate(divide="ignore"):
+            return np.asarray((0.5 * wavelength * unit.scale) / sine)
+    if unit.quantity == "dstar2":
+        return np.asarray((2.0 / wavelength * sine) ** 2 * unit.scale)
+    return _shown(np.asarray((4.0 * np.pi / wavelength * unit.scale) * sine), unit)
+
+
+_TRANSFORMS: dict[str, tuple[Callable[[_Array], _Array], Callable[[_Array], _Array]]] = {
+    "log10": (np.log10, lambda value: np.power(10.0, value)),
+    "log": (np.log, np.exp),
+    "log1p": (np.log1p, np.expm1),
+    "arcsinh": (np.arcsinh, np.sinh),
+}
+"""Each transform with its inverse."""
+
+
+def _shown(scaled: _Array, unit: Unit) -> _Array:
+    if not unit.transform:
+        return scaled
     with np.errstate(divide="ignore"):
-        return np.asarray((0.5 * wavelength * scale.scale) / sine)
+        return np.asarray(_TRANSFORMS[unit.transform][0](scaled))
+
+
+def _scaled(shown: _Array, unit: Unit) -> _Array:
+    return np.asarray(_TRANSFORMS[unit.transform][1](shown)) if unit.transform else shown
 
 
 def radial_from_two_theta(
@@ -157,7 +141,7 @@ def radial_from_two_theta(
     GeometryError
         If the wavelength or the distance is needed and missing.
     """
-    scale = radial_scale(unit)
+    scale = radial_unit(unit)
     angle = np.asarray(two_theta, dtype=np.float64)
     if scale.quantity == "two_theta":
         return angle * scale.scale
@@ -173,15 +157,20 @@ def two_theta_from_radial(
 
     Values that no angle reaches (q > 4π/λ, d < λ/2) give NaN.
     """
-    scale = radial_scale(unit)
-    value = np.asarray(radial, dtype=np.float64) / scale.scale
+    scale = radial_unit(unit)
+    value = _scaled(np.asarray(radial, dtype=np.float64), scale) / scale.scale
     if scale.quantity == "two_theta":
         return value
     if scale.quantity == "r":
         return np.asarray(np.arctan(value / _require_distance(unit, distance)))
     wavelength = require_wavelength(unit, wavelength)
     with np.errstate(divide="ignore", invalid="ignore"):
-        sine = value * wavelength / (4.0 * np.pi) if scale.quantity == "q" else wavelength / (2.0 * value)
+        if scale.quantity == "q":
+            sine = value * wavelength / (4.0 * np.pi)
+        elif scale.quantity == "dstar2":
+            sine = np.sqrt(value) * (0.5 * wavelength)
+        else:
+            sine = wavelength / (2.0 * value)
         return np.asarray(2.0 * np.arcsin(sine))
 
 
@@ -195,14 +184,16 @@ def radial_from_spacing(
     spacing : array_like
         Lattice spacing d in Å.
     unit, wavelength, distance
-        As for `radial_from_two_theta`; q and d units need no wavelength here.
+        As for `radial_from_two_theta`; units of q and d need no wavelength here.
     """
-    scale = radial_scale(unit)
+    scale = radial_unit(unit)
     metres = np.asarray(spacing, dtype=np.float64) * 1e-10
     if scale.quantity == "d":
         return metres * scale.scale
+    if scale.quantity == "dstar2":
+        return scale.scale / (metres * metres)
     if scale.quantity == "q":
-        return 2.0 * np.pi / metres * scale.scale
+        return _shown(2.0 * np.pi / metres * scale.scale, scale)
     if wavelength is None:
         raise GeometryError(
             f"A lattice spacing has no place on the radial unit {unit} without the wavelength.",

@@ -15,8 +15,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, FileError, ParameterError
-from friedel.core.units import RADIAL_UNITS
-from friedel.data.conventions import RADIAL_AXES, coordinate, errors_name, radial_coordinate, radial_unit_of
+from friedel.core.units import FORMULA, UNITS, unit_named
+from friedel.data.conventions import coordinate, errors_name, radial_coordinate, radial_unit_of
 
 from .nexus import replacing
 from .recognise import read_whole
@@ -66,7 +66,9 @@ def _is_chi(lines: list[str]) -> bool:
 def _unit(header: list[str]) -> str:
     # The column names come last; a header may mention other units before.
     for line in reversed(header):
-        for unit in RADIAL_UNITS:
+        if line.lstrip("# ").startswith(FORMULA):
+            return unit_named(re.split(r"\s{2,}", line.strip("# "))[0]).name
+        for unit in UNITS:
             if re.search(rf"(?<![\w^]){re.escape(unit)}(?![\w^])", line):
                 return unit
     for line in reversed(header):
@@ -141,6 +143,6 @@ def _header(dataset: xr.Dataset, unit: str, count: int) -> str:
 
 
 def _chi_header(dataset: xr.Dataset, unit: str) -> str:
-    units, name = RADIAL_AXES[unit]
+    known = unit_named(unit)
     title = str(dataset.attrs.get("title", "Powder pattern")).replace("\n", " ")
-    return f"{title}\n{name} ({units}) {unit}\nIntensity\n{dataset.sizes['radial']:8d}"
+    return f"{title}\n{known.long_name} ({known.units}) {unit}\nIntensity\n{dataset.sizes['radial']:8d}"

@@ -1,10 +1,10 @@
 """The sparse map pixel -> bins: which share of each pixel belongs to which bin of a grid.
 
 A pixel is a point ("none"), an upright box around its centre ("bbox"), or the polygon of its corners ("full"), in a
-plane of two coordinates: a radial one and an azimuth. Its share in a bin is the fraction of its area that lies in
-the bin, so that the shares of a pixel inside the grid sum to one. At the edges of the grid only the true overlap
-counts. The azimuth is an angle: a pixel that crosses the cut of the angle is one pixel, and its part beyond one end
-of a full circle goes to the other end.
+plane of two coordinates: a radial one and an azimuth, or any other two. Its share in a bin is the fraction of its area
+that lies in the bin, so that the shares of a pixel inside the grid sum to one. At the edges of the grid only the true
+overlap counts. Where the azimuth is an angle (`Axis.turn` > 0) a pixel that crosses the cut of the angle is one pixel,
+and its part beyond one end of a full circle goes to the other end.
 
 Each function returns the shares of the pixels given; a frame is worked through slab by slab of its rows and
 `join_shares` puts the slabs together. The functions named ``..._reference`` say the same pixel by pixel in Python:
@@ -227,16 +227,17 @@ def split_polygons(
     mask : ndarray of bool, optional
         True where a pixel is excluded.
     turn : float
-        A full turn in the unit of the azimuth, where `azimuth_axis` does not say it.
+        A full turn in the unit of the azimuth, where `azimuth_axis` does not say it; 0 where it is no angle.
     pole : float
-        Radial coordinate of the beam. Where it is not finite the pixel that contains the beam has no shares.
+        Radial coordinate of the beam, of an azimuth about it. Where it is not finite the pixel that contains the beam
+        has no shares.
 
     Returns
     -------
     Shares
     """
     corners = _flat(radial_corners, 4)
-    angles = azimuth_axis or Axis(0.0, turn, 1, turn)
+    angles = azimuth_axis or Axis(0.0, turn or 1.0, 1, turn)
     return Shares(
         *_native.split_polygons(
             corners,
@@ -377,7 +378,7 @@ def _radial_shares(low: float, high: float, axis: Axis, pole: float) -> dict[int
 def _azimuth_shares(low: float, high: float, axis: Axis) -> dict[int, float]:
     """Return the part of the interval in each bin, by whole turns in reach."""
     y0, y1 = axis.scaled(low), axis.scaled(high)
-    y1 = min(y1, y0 + axis.turn_bins)
+    y1 = min(y1, y0 + axis.turn_bins) if axis.turn else y1
     found: dict[int, float] = {}
     for shift, row, bottom, top in _rows(y0, y1, axis):
         found[row] = found.get(row, 0.0) + _overlap(y0 + shift, y1 + shift, bottom, top) / (y1 - y0)
@@ -437,6 +438,8 @@ def _outline(corners: list[Vertex], turn: float, pole: float) -> list[Vertex]:
     """Return the corners with azimuths that run on past the cut, and the points needed to enclose the pole."""
     if not all(math.isfinite(value) for corner in corners for value in corner):
         return []
+    if not turn:
+        return corners
     opening = _opening(corners, turn, pole) if math.isfinite(pole) else None
     if opening is not None:
         first, count = opening
@@ -506,6 +509,9 @@ def _rows(y0: float, y1: float, axis: Axis | None) -> list[tuple[float, int, flo
     if axis is None:
         return [(0.0, 0, y0, y1)]
     found = []
+    if not axis.turn:
+        rows = range(max(0, math.floor(y0)), min(axis.n_bins - 1, math.floor(y1)) + 1)
+        return [(0.0, row, *axis.row_edges(row)) for row in rows]
     for number in range(math.floor(-y1 / axis.turn_bins), math.ceil((axis.top - y0) / axis.turn_bins) + 1):
         shift = number * axis.turn_bins
         rows = range(max(0, math.floor(y0 + shift)), min(axis.n_bins - 1, math.floor(y1 + shift)) + 1)

@@ -98,7 +98,7 @@ def test_the_dimension_of_the_frames_keeps_its_name_and_coordinates() -> None:
         ({"error_modle": "poisson"}, "no option error_modle.\nDid you mean error_model?"),
         ({"threads": 4}, "no option threads"),
         ({"splitting": "ful"}, "splitting is 'ful'"),
-        ({"unit": "q"}, "radial unit"),
+        ({"unit": "q"}, "no unit 'q'"),
         ({"npt": 10.5}, "npt is 10.5"),
     ],
 )

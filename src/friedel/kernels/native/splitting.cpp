@@ -166,12 +166,12 @@ bool outline_of(const double *r, const double *chi, double pole, const Axis &rad
     }
     auto short_way = [&](int from, int to) {
         const double step = azimuth.scaled(chi[to]) - azimuth.scaled(chi[from]);
-        return step - azimuth.turn * std::nearbyint(step / azimuth.turn);
+        return azimuth.turn > 0 ? step - azimuth.turn * std::nearbyint(step / azimuth.turn) : step;
     };
     // The outline meets the beam at a corner or on an edge: there its azimuth jumps, so it is opened there.
     int start = 0, corners = 4;
     bool opened = false;
-    if (std::isfinite(pole))
+    if (azimuth.turn > 0 && std::isfinite(pole))
         for (int i = 0; i < 4 && !opened; ++i) {
             const int next = (i + 1) & 3;
             if (std::abs(r[i] - pole) <= at_pole * farthest)
@@ -188,6 +188,7 @@ bool outline_of(const double *r, const double *chi, double pole, const Axis &rad
         y += short_way((corner + 3) & 3, corner);
         out.add(radial.scaled(r[corner]), y);
     }
+    if (azimuth.turn == 0) return true;
     const double pole_x = radial.scaled(pole);
     if (opened) {
         out.add(pole_x, y);
@@ -336,7 +337,7 @@ nb::tuple split_boxes(Values radial, Values radial_half, Values azimuth, Values 
             if (two) {
                 y0 = a.scaled(azimuth.data()[i] - azimuth_half.data()[i]);
                 y1 = a.scaled(azimuth.data()[i] + azimuth_half.data()[i]);
-                if (y1 - y0 > a.turn) y1 = y0 + a.turn;
+                if (a.turn > 0 && y1 - y0 > a.turn) y1 = y0 + a.turn;
             }
             if (!(x1 > x0) || (two && !(y1 > y0)))
                 share_point(0.5 * (x0 + x1), 0.5 * (y0 + y1), r, two ? &a : nullptr, i, shares);

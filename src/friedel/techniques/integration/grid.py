@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from friedel.core.errors import DataError, ParameterError
+from friedel.core.units import Unit
 from friedel.kernels.splitting import Axis
 
 from .pixels import TURN, Discontinuity
@@ -25,20 +26,27 @@ Extents = Callable[[], Iterable[tuple[float, float]]]
 
 
 def radial_grid(
-    npt: int, limits: tuple[float, float] | None, extents: Extents, *, negative_allowed: bool = False
+    npt: int,
+    limits: tuple[float, float] | None,
+    extents: Extents,
+    *,
+    negative_allowed: bool = False,
+    name: str = "radial_range",
 ) -> Axis:
-    """Return the radial bins.
+    """Return the bins of a coordinate that is not periodic.
 
     Parameters
     ----------
     npt : int
         Number of bins.
     limits : (float, float), optional
-        Lower and upper end as the user gives them, in the radial unit.
+        Lower and upper end as the user gives them, in the unit.
     extents : callable
         Gives the extents of the pixels slab by slab, for use without `limits`.
     negative_allowed : bool
         Whether coordinates below zero mean something in this unit.
+    name : str
+        What the user calls the limits.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def radial_grid(
     if limits is not None:
         low, high = limits
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ParameterError(f"radial_range is {low} to {high}.", "Give two numbers, the smaller one first.")
+            raise ParameterError(f"{name} is {low} to {high}.", "Give two numbers, the smaller one first.")
         return Axis(low, _widened(high), npt)
     low, high = _joined(extents())
     if not negative_allowed:
@@ -60,19 +68,24 @@ def radial_grid(
 
 
 def azimuth_grid(
-    npt_azimuth: int, limits: tuple[float, float] | None, extents: Extents, discontinuity: Discontinuity
+    npt_azimuth: int,
+    limits: tuple[float, float] | None,
+    extents: Extents,
+    unit: Unit,
+    discontinuity: Discontinuity,
 ) -> Axis:
-    """Return the azimuthal bins, in rad.
+    """Return the bins of the second axis: those of an angle all round in rad, others in their unit.
 
     Parameters
     ----------
     npt_azimuth : int
         Number of bins.
     limits : (float, float), optional
-        Lower and upper end in degrees. Where the upper one is not larger, a full turn is added to it: (170, -170) is
-        the sector of 20 degrees across the cut.
+        Lower and upper end in `unit`. Where the upper end of an angle is not larger, a full turn is added to it:
+        (170, -170) is the sector of 20 degrees across the cut.
     extents : callable
-        Gives the extents of the pixels in rad slab by slab, for use without `limits`.
+        Gives the extents of the pixels slab by slab, angles in rad, for use without `limits`.
+    unit : Unit
     discontinuity : {"pi", "0"}
         Where the azimuth jumps, which bounds a range that is not given.
 
@@ -84,20 +97,27 @@ def azimuth_grid(
         If there is no pixel to take the range from.
     """
     check_bins(1, npt_azimuth)
+    if not unit.period:
+        return radial_grid(npt_azimuth, limits, extents, negative_allowed=unit.signed, name="azimuth_range")
     if limits is not None:
-        low, high = limits
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise ParameterError(f"azimuth_range is {low} to {high}.", "Give two angles in degrees.")
-        if high <= low:
-            high += 360.0
-        if not 0.0 < high - low <= 360.0 + 1e-9:
-            raise ParameterError(
-                f"azimuth_range is {limits[0]} to {limits[1]} degrees.", "Give a range of one full turn at most."
-            )
-        return Axis(math.radians(low), _widened(math.radians(high)), npt_azimuth, TURN)
+        return _sector(npt_azimuth, limits, unit)
     low, high = _joined(extents())
     lowest, highest = (-math.pi, math.pi) if discontinuity == "pi" else (0.0, TURN)
     return Axis(max(low, lowest), _widened(min(high, highest)), npt_azimuth, TURN)
+
+
+def _sector(npt_azimuth: int, limits: tuple[float, float], unit: Unit) -> Axis:
+    low, high = limits
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ParameterError(f"azimuth_range is {low} to {high}.", f"Give two angles in {unit.units}.")
+    if high <= low:
+        high += unit.period
+    if not 0.0 < high - low <= unit.period * (1.0 + 1e-11):
+        raise ParameterError(
+            f"azimuth_range is {limits[0]} to {limits[1]} {unit.units}.", "Give a range of one full turn at most."
+        )
+    low, high = (math.radians(end) if unit.units == "deg" else end for end in (low, high))
+    return Axis(low, _widened(high), npt_azimuth, TURN)
 
 
 def _widened(high: float) -> float:

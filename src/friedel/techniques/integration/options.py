@@ -7,6 +7,7 @@ group and the same name in `MapOptions`.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, TypedDict, get_args
@@ -14,11 +15,11 @@ from typing import Any, Literal, Self, TypedDict, get_args
 from numpy.typing import ArrayLike
 
 from friedel.core.errors import ParameterError
-from friedel.core.units import RadialUnit
+from friedel.core.units import RadialUnit, unit_named
 from friedel.instrument import Absorber, Sensor
-from friedel.instrument.radial import radial_scale
+from friedel.instrument.coordinates import SamplePose
 
-from .pixels import Discontinuity, Splitting
+from .pixels import Discontinuity, Plane, Splitting
 
 ErrorModel = Literal["none", "poisson", "azimuthal", "variance"]
 Negative = Literal["refuse", "keep", "mask"]
@@ -40,31 +41,78 @@ class Binning:
     npt : int
         Number of radial bins.
     unit : str
-        Radial unit, "q_nm^-1", "2th_deg", ...
+        What the bins of a pattern are in: "q_nm^-1", "2th_deg", "qip_nm^-1", "formula: ...", see `core.units`.
     splitting : {"none", "bbox", "full"}
         How a pixel is shared between bins: by its centre, by the box around it, or by its exact polygon.
     npt_azimuth : int, optional
         Number of azimuthal bins; makes the result a cake (azimuth, radial).
+    azimuthal : bool
+        Makes the result a profile along the azimuth, `npt_azimuth` bins, averaged over the radial range.
+    azimuth_unit : str
+        What the second axis of a cake is in, and what `azimuth_range` selects by.
     radial_range : (float, float), optional
         In `unit`; by default all that unmasked pixels reach.
     azimuth_range : (float, float), optional
-        In degrees, from -180 to 180 or 0 to 360; (170, -170) crosses the cut.
+        In `azimuth_unit`; degrees from -180 to 180 or 0 to 360, where (170, -170) crosses the cut.
     discontinuity : {"pi", "0"}
         Where the azimuth jumps: -180 to 180 or 0 to 360 degrees in a cake of the whole circle.
+    incidence, tilt : float
+        Angle between beam and surface, and that of the surface about the beam, in degrees; for units of grazing
+        incidence.
+    sample_orientation : int
+        1 to 8: which way up the sample is on the detector, see `friedel.instrument.coordinates.ORIENTATIONS`.
     """
 
     npt: int = 1000
     unit: RadialUnit = "q_nm^-1"
     splitting: Splitting = "full"
     npt_azimuth: int | None = None
+    azimuthal: bool = False
+    azimuth_unit: RadialUnit = "chi_deg"
     radial_range: tuple[float, float] | None = None
     azimuth_range: tuple[float, float] | None = None
     discontinuity: Discontinuity = "pi"
+    incidence: float = 0.0
+    tilt: float = 0.0
+    sample_orientation: int = 1
 
     @property
     def cake(self) -> bool:
         """Whether results have an azimuthal axis."""
         return self.npt_azimuth is not None
+
+    @property
+    def n_radial(self) -> int:
+        """Number of radial bins."""
+        return 1 if self.azimuthal else self.npt
+
+    @property
+    def plane(self) -> Plane:
+        """The two coordinates that pixels are binned in.
+
+        Raises
+        ------
+        ParameterError
+            If these two do not make a plane, or no unit depends on how the sample is held although that is given.
+        """
+        pose = SamplePose(math.radians(self.incidence), math.radians(self.tilt), self.sample_orientation)
+        radial, azimuth = unit_named(self.unit), unit_named(self.azimuth_unit)
+        if radial.period:
+            raise ParameterError(
+                f"unit is {self.unit}, an angle all round.",
+                "Give it as azimuth_unit of a cake; integrate_radial averages over all else.",
+            )
+        if radial == azimuth or (radial.quantity and radial.quantity == azimuth.quantity):
+            raise ParameterError(
+                f"unit is {self.unit} and azimuth_unit {self.azimuth_unit}: both measure the same.", "Choose another."
+            )
+        two = self.cake or self.azimuth_range is not None
+        if pose != SamplePose() and not radial.needs_sample and not (two and azimuth.needs_sample):
+            raise ParameterError(
+                "incidence, tilt or sample_orientation is given, and no unit depends on it.",
+                "Leave it out, or choose units such as qip_nm^-1 and qoop_nm^-1.",
+            )
+        return Plane(radial, azimuth, pose, self.discontinuity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +206,14 @@ class MapOptions(TypedDict, total=False):
     unit: RadialUnit
     splitting: Splitting
     npt_azimuth: int | None
+    azimuthal: bool
+    azimuth_unit: RadialUnit
     radial_range: tuple[float, float] | None
     azimuth_range: tuple[float, float] | None
     discontinuity: Discontinuity
+    incidence: float
+    tilt: float
+    sample_orientation: int
     solid_angle: bool
     polarization: float | None
     polarization_axis: float
@@ -200,6 +253,8 @@ class Options:
             If there is no such option, or no such choice.
         """
         check_options(options)
+        named = {name: unit_named(options[name]).name for name in ("unit", "azimuth_unit") if name in options}
+        options = {**options, **named}
         return cls(*(group(**_part(options, group)) for group in GROUPS))
 
 
@@ -229,8 +284,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             near = difflib.get_close_matches(name, known, 1)
             remedy = f"Did you mean {near[0]}?" if near else f"Options: {', '.join(known)}."
             raise ParameterError(f"There is no option {name}.", remedy)
-        if name == "unit":
-            radial_scale(value)
+        if name in ("unit", "azimuth_unit"):
+            unit_named(value)
         allowed = get_args(CHOICES.get(name))
         if allowed and value not in allowed:
             raise ParameterError(f"{name} is {value!r}.", f"Choose one of {', '.join(allowed)}.")

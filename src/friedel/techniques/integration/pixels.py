@@ -1,19 +1,27 @@
-"""Where the pixels of a detector are in the plane of radial coordinate and azimuth, slab by slab of its rows."""
+"""Where the pixels of a detector are in the plane of two coordinates, slab by slab of its rows.
+
+The plane is that of a radial coordinate and the azimuth, or of any other two units: q_ip and q_oop, the exit angles,
+a formula. Grazing-incidence patterns have a missing wedge, over which q_ip jumps: a pixel that reaches across is cut
+there, so that each of its parts stays on its own side (see `wedge`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from friedel.core.units import Unit, unit_named
 from friedel.instrument import Geometry
-from friedel.instrument.radial import radial_scale
+from friedel.instrument.coordinates import SamplePose
 from friedel.kernels.splitting import Axis, Shares, extent, half_widths, split_boxes, split_centers, split_polygons
+
+from .wedge import shares_of_parts, torn_pixels, with_parts
 
 Splitting = Literal["none", "bbox", "full"]
 Discontinuity = Literal["pi", "0"]
@@ -25,47 +33,88 @@ SLAB_PIXELS = 1 << 17
 
 
 @dataclass(frozen=True)
+class Plane:
+    """The two coordinates that pixels are binned in.
+
+    Attributes
+    ----------
+    radial, azimuth : Unit
+        An angle all round is worked with in rad, whatever it is shown in.
+    pose : SamplePose
+        How the sample is held, for units that depend on it.
+    discontinuity : {"pi", "0"}
+        Where an angle all round jumps.
+    """
+
+    radial: Unit
+    azimuth: Unit
+    pose: SamplePose
+    discontinuity: Discontinuity
+
+    @property
+    def angular(self) -> bool:
+        """Whether the second coordinate is an angle all round."""
+        return self.azimuth.period > 0
+
+    @property
+    def turn(self) -> float:
+        """Length of a full turn of the second coordinate, 0 if it is none."""
+        return TURN if self.angular else 0.0
+
+    @property
+    def pole(self) -> float:
+        """First coordinate of the beam itself, infinite where it has none."""
+        return math.inf if self.radial.beam is None else self.radial.beam
+
+
+@dataclass(frozen=True)
 class Slab:
-    """Some rows of a detector, seen in one radial unit.
+    """Some rows of a detector, seen in a plane of two coordinates.
 
     Attributes
     ----------
     geometry : Geometry
-    unit : str
-        Radial unit.
+    plane : Plane
     rows : slice
     mask : ndarray of bool, shape (rows, columns)
         True where a pixel is excluded.
-    discontinuity : {"pi", "0"}
-        Where the azimuth jumps.
     """
 
     geometry: Geometry
-    unit: str
+    plane: Plane
     rows: slice
     mask: NDArray[np.bool_]
-    discontinuity: Discontinuity = "pi"
-
-    @property
-    def pole(self) -> float:
-        """Radial coordinate of the beam itself."""
-        return math.inf if radial_scale(self.unit).quantity == "d" else 0.0
 
     def radial_centers(self) -> NDArray[np.float64]:
         """Return the radial coordinate of the centres, (rows, columns)."""
-        return self.geometry.center_array(self.unit, self.rows)
+        return self._centers(self.plane.radial)
 
     def radial_corners(self) -> NDArray[np.float64]:
         """Return the radial coordinate of the corners, (rows, columns, 4)."""
-        return self.geometry.corner_array(self.unit, self.rows)
+        return self._corners(self.plane.radial)
 
     def azimuth_centers(self) -> NDArray[np.float64]:
-        """Return the azimuth of the centres in rad, (rows, columns)."""
-        return self.geometry.azimuth_center(self.rows, self.discontinuity)
+        """Return the second coordinate of the centres, in rad if it is an angle all round, (rows, columns)."""
+        return self._centers(_in_rad(self.plane.azimuth))
 
     def azimuth_corners(self) -> NDArray[np.float64]:
-        """Return the azimuth of the corners in rad, (rows, columns, 4)."""
-        return self.geometry.azimuth_corners(self.rows, self.discontinuity)
+        """Return the second coordinate of the corners, (rows, columns, 4)."""
+        return self._corners(_in_rad(self.plane.azimuth))
+
+    def _centers(self, unit: Unit) -> NDArray[np.float64]:
+        pose, discontinuity = self.plane.pose, self.plane.discontinuity
+        return self.geometry.center_array(unit, self.rows, pose=pose, discontinuity=discontinuity)
+
+    def _corners(self, unit: Unit) -> NDArray[np.float64]:
+        def corners(side: int) -> NDArray[np.float64]:
+            pose, discontinuity = self.plane.pose, self.plane.discontinuity
+            return self.geometry.corner_array(unit, self.rows, pose=pose, discontinuity=discontinuity, side=side)
+
+        if not unit.sided:
+            return corners(0)
+        # All corners as seen from the centre's side of the missing wedge.
+        right = self.geometry.across_centers(self.plane.pose, self.rows) >= 0
+        return np.where(right[..., None], corners(1), corners(-1))
 
     def radial_extent(self, splitting: Splitting) -> tuple[float, float]:
         """Return the lowest and highest radial coordinate that unmasked pixels reach."""
@@ -78,41 +127,83 @@ class Slab:
         return extent(centers - half, self.mask)[0], extent(centers + half, self.mask)[1]
 
     def azimuth_extent(self, splitting: Splitting) -> tuple[float, float]:
-        """Return the lowest and highest azimuth in rad that unmasked pixels reach."""
+        """Return the lowest and highest second coordinate that unmasked pixels reach."""
         centers = self.azimuth_centers()
         if splitting == "none":
             return extent(centers, self.mask)
+        corners = self.azimuth_corners()
         if splitting == "full":
-            corners = self.azimuth_corners()
             across = half_widths(centers, corners) > math.pi
-            # A pixel across the cut reaches both ends of the circle.
-            return (-TURN, 2 * TURN) if (across & ~self.mask).any() else extent(corners, self.mask)
-        half = half_widths(centers, self.azimuth_corners(), TURN)
+            # A pixel across the cut of an angle reaches both ends of the circle.
+            if self.plane.angular and (across & ~self.mask).any():
+                return -TURN, 2 * TURN
+            return extent(corners, self.mask)
+        half = half_widths(centers, corners, self.plane.turn)
         return extent(centers - half, self.mask)[0], extent(centers + half, self.mask)[1]
 
     def shares(self, splitting: Splitting, radial: Axis, azimuth: Axis | None) -> Shares:
         """Return which share of each pixel belongs to which bin."""
         if splitting == "full":
-            corners = self.radial_corners(), self.azimuth_corners()
-            return split_polygons(*corners, radial, azimuth, self.mask, pole=self.pole)
+            return self._polygon_shares(radial, azimuth)
         centers = self.radial_centers()
         angles = self.azimuth_centers() if azimuth else None
         if splitting == "none":
             return split_centers(centers, radial, angles, azimuth, self.mask)
         half = half_widths(centers, self.radial_corners())
-        half_angles = half_widths(angles, self.azimuth_corners(), TURN) if angles is not None else None
-        return split_boxes(centers, half, radial, angles, half_angles, azimuth, self.mask, pole=self.pole)
+        half_angles = half_widths(angles, self.azimuth_corners(), self.plane.turn) if angles is not None else None
+        return split_boxes(centers, half, radial, angles, half_angles, azimuth, self.mask, pole=self.plane.pole)
+
+    def _polygon_shares(self, radial: Axis, azimuth: Axis | None) -> Shares:
+        corners, mask = self.radial_corners(), self.mask
+        sided = self.plane.radial.sided or (azimuth is not None and self.plane.azimuth.sided)
+        torn = torn_pixels(self.geometry, self.plane.pose, self.rows, mask) if sided else None
+        if torn is not None:
+            mask = mask | torn
+        if azimuth is not None:
+            shares = split_polygons(corners, self.azimuth_corners(), radial, azimuth, mask, pole=self.plane.pole)
+        elif self.plane.radial.beam is not None:
+            azimuths = self._corners(_in_rad(CHI))
+            shares = split_polygons(corners, azimuths, radial, None, mask, pole=self.plane.pole)
+        else:
+            shares = split_polygons(corners, along_contours(corners), radial, None, mask, turn=0.0)
+        if torn is None or not torn.any():
+            return shares
+        units = self.plane.radial, _in_rad(self.plane.azimuth)
+        parts = shares_of_parts(
+            self.geometry, self.plane.pose, units, self.rows, torn, radial, azimuth, self.plane.pole
+        )
+        return with_parts(shares, parts)
 
 
-def cut_slabs(
-    geometry: Geometry, unit: str, mask: NDArray[np.bool_], discontinuity: Discontinuity = "pi"
-) -> Iterator[Slab]:
+CHI = unit_named("chi_rad")
+
+
+def along_contours(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a coordinate of the corners of a pixel, 0 to 1, that changes along the contours of another one.
+
+    With it as the second coordinate a polygon has the area of the pixel itself. The corners of the pixel are at
+    (0, 0), (1, 0), (1, 1) and (0, 1): the one of these two coordinates is taken along which the other changes less.
+
+    Parameters
+    ----------
+    corners : ndarray of float64, shape (..., 4)
+    """
+    first = np.abs(corners[..., 1] + corners[..., 2] - corners[..., 0] - corners[..., 3])
+    second = np.abs(corners[..., 2] + corners[..., 3] - corners[..., 0] - corners[..., 1])
+    return np.where((first >= second)[..., None], np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 1.0, 0.0]))
+
+
+def _in_rad(unit: Unit) -> Unit:
+    return replace(unit, scale=1.0) if unit.period else unit
+
+
+def cut_slabs(geometry: Geometry, plane: Plane, mask: NDArray[np.bool_]) -> Iterator[Slab]:
     """Cut a detector into slabs of rows."""
     n_rows, n_columns = mask.shape
     step = max(SLAB_PIXELS // n_columns, 1)
     for start in range(0, n_rows, step):
         rows = slice(start, min(start + step, n_rows))
-        yield Slab(geometry, unit, rows, mask[rows], discontinuity)
+        yield Slab(geometry, plane, rows, mask[rows])
 
 
 def each_slab(slabs: Iterator[Slab], function: Callable[[Slab], Result], threads: int) -> list[Result]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, ParameterError
+from friedel.core.units import unit_named
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
 from friedel.kernels.encoded import EncodedFrames
@@ -77,7 +78,8 @@ class RadialMap:
     radial : Axis
         Radial bins in the unit of `binning`.
     azimuth : Axis or None
-        Azimuthal bins in rad; one for the pattern of a sector, None for that of the whole circle.
+        Azimuthal bins, in rad if the azimuth is an angle all round; one for the pattern of a sector, None for that of
+        the whole circle.
     excluded : ndarray of bool, shape (rows, columns)
         Pixels that take no part in any frame.
     scatter : Scatter
@@ -134,10 +136,22 @@ class RadialMap:
 
     @property
     def bins(self) -> tuple[int, ...]:
-        """Shape of the result for one frame: (n_radial,) or (n_azimuth, n_radial)."""
+        """Shape of the result for one frame: (n_radial,), (n_azimuth, n_radial) or (n_azimuth,)."""
         if self.azimuth is None or not self.binning.cake:
             return (self.radial.n_bins,)
+        if self.binning.azimuthal:
+            return (self.azimuth.n_bins,)
         return self.azimuth.n_bins, self.radial.n_bins
+
+    @property
+    def azimuth_centers(self) -> NDArray[np.float64]:
+        """Centres of the azimuthal bins as shown, in the azimuthal unit of `binning`."""
+        if self.azimuth is None:
+            raise ParameterError("The map has no azimuthal bins.", "Build it with npt_azimuth.")
+        unit = unit_named(self.binning.azimuth_unit)
+        if not unit.period:
+            return self.azimuth.centers
+        return np.rad2deg(self.azimuth.centers) if unit.units == "deg" else self.azimuth.centers
 
     @property
     def total_count(self) -> float:

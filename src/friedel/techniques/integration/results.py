@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from friedel.data import azimuth_coordinate, radial_coordinate
@@ -36,7 +35,7 @@ def label_patterns(
     xarray.Dataset
         ``intensity``, with an error model ``intensity_errors``, and ``valid_fraction``.
     """
-    bins = ("azimuth", "radial") if len(radial_map.bins) == 2 else ("radial",)
+    bins = bin_dims(radial_map)
     variables: dict[str, Any] = {}
     for name, long_name in LONG_NAMES.items():
         if name in arrays:
@@ -56,8 +55,17 @@ def label_patterns(
 
 
 def bin_coordinates(radial_map: RadialMap) -> dict[str, xr.Variable]:
-    """Return the coordinates of the bins: ``radial`` in the unit of the map, for cakes ``azimuth`` in degrees."""
-    coords = {"radial": radial_coordinate(radial_map.radial.centers, radial_map.binning.unit)}
-    if radial_map.azimuth is not None and radial_map.binning.cake:
-        coords["azimuth"] = azimuth_coordinate(np.rad2deg(radial_map.azimuth.centers))
+    """Return the coordinates of the bins: ``radial`` in the unit of the map, for cakes ``azimuth`` in the other one."""
+    coords = {}
+    if "radial" in bin_dims(radial_map):
+        coords["radial"] = radial_coordinate(radial_map.radial.centers, radial_map.binning.unit)
+    if "azimuth" in bin_dims(radial_map):
+        coords["azimuth"] = azimuth_coordinate(radial_map.azimuth_centers, radial_map.binning.azimuth_unit)
     return coords
+
+
+def bin_dims(radial_map: RadialMap) -> tuple[str, ...]:
+    """Return the dimensions of a result for one frame."""
+    if radial_map.binning.azimuthal:
+        return ("azimuth",)
+    return ("azimuth", "radial") if radial_map.binning.cake else ("radial",)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import ParameterError
+from friedel.core.units import unit_named
 from friedel.instrument import Geometry
-from friedel.instrument.radial import radial_scale
 from friedel.kernels.scatter import PixelMap
 from friedel.kernels.splitting import Axis, join_shares
 
@@ -30,16 +30,18 @@ def share_pixels(
     DataError
         If no pixel is left.
     """
-    check_bins(binning.npt, binning.npt_azimuth)
+    check_bins(binning.n_radial, binning.npt_azimuth)
+
+    plane = binning.plane
 
     def slabs(function: Any) -> list[Any]:
-        return each_slab(cut_slabs(geometry, binning.unit, excluded, binning.discontinuity), function, threads)
+        return each_slab(cut_slabs(geometry, plane, excluded), function, threads)
 
     radial = radial_grid(
-        binning.npt,
+        binning.n_radial,
         binning.radial_range,
         lambda: slabs(lambda slab: slab.radial_extent(binning.splitting)),
-        negative_allowed=radial_scale(binning.unit).quantity == "d",
+        negative_allowed=plane.radial.signed,
     )
     # A sector of a pattern is a cake of one azimuthal bin.
     azimuth = None
@@ -48,6 +50,7 @@ def share_pixels(
             1 if binning.npt_azimuth is None else binning.npt_azimuth,
             binning.azimuth_range,
             lambda: slabs(lambda slab: slab.azimuth_extent(binning.splitting)),
+            unit_named(binning.azimuth_unit),
             binning.discontinuity,
         )
     pixel_map = shares_on(geometry, binning, excluded, radial, azimuth, threads)
@@ -69,6 +72,6 @@ def shares_on(
     threads: int,
 ) -> PixelMap:
     """Return the map from pixels to the bins of given axes."""
-    slabs = cut_slabs(geometry, binning.unit, excluded, binning.discontinuity)
+    slabs = cut_slabs(geometry, binning.plane, excluded)
     parts = each_slab(slabs, lambda slab: slab.shares(binning.splitting, radial, azimuth), threads)
     return join_shares(parts, radial.n_bins * (azimuth.n_bins if azimuth else 1))
