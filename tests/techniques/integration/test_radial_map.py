@@ -408,7 +408,7 @@ class TestStorage:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unit": "q"}, "radial unit"),
+        ({"unit": "q"}, "no unit"),
         ({"splitting": "half"}, "splitting"),
         ({"error_model": "gauss"}, "error_model"),
         ({"npt": 0}, "npt"),

@@ -111,8 +111,8 @@ def _triangles(
                 triangles.append((outline[0], two, three))
                 sides.append(side)
     shapes = np.array(triangles, np.float64).reshape(-1, 3, 2)
-    one, two = shapes[:, 1] - shapes[:, 0], shapes[:, 2] - shapes[:, 0]
-    area = 0.5 * np.abs(one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0])
+    edge, other = shapes[:, 1] - shapes[:, 0], shapes[:, 2] - shapes[:, 0]
+    area = 0.5 * np.abs(edge[:, 0] * other[:, 1] - edge[:, 1] * other[:, 0])
     return (
         np.array(pixels, np.int64),
         shapes,
