@@ -30,6 +30,7 @@ CORNER_PIXEL = (0, 231)  # only its third corner reaches across a limit between 
 CODE = """
 from pyFAI.detectors import Detector
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+from pyFAI.method_registry import IntegrationMethod
 detector = Detector(float(inputs["pixel"]), float(inputs["pixel"]), max_shape=inputs["frame"].shape, orientation=3)
 ai = AzimuthalIntegrator(*inputs["place"], detector=detector, wavelength=float(inputs["wavelength"]))
 corrected = dict(mask=inputs["mask"], dark=inputs["dark"], flat=inputs["flat"], correctSolidAngle=True,
@@ -45,6 +46,7 @@ def keep(key, result):
 
 for splitting, theirs in names.items():
     method = (theirs, "csc", "cython")
+    unweighted = IntegrationMethod.select_method(1, *method)[0].unweighted
     for model in ("none", "poisson", "azimuthal", "variance"):
         errors = dict(error_model=None if model in ("none", "variance") else model)
         if model == "variance":
@@ -56,6 +58,15 @@ for splitting, theirs in names.items():
             keep(f"2d.{splitting}.{model}", ai.integrate2d_ng(inputs["frame"], int(inputs["npt_2d"]),
                  int(inputs["npt_azimuth"]), unit="2th_deg", radial_range=tuple(inputs["range"]),
                  azimuth_range=tuple(inputs["sector"]), method=method, **cake, **errors))
+    for model in ("none", "poisson", "azimuthal"):
+        found = ai.integrate1d_ng(inputs["frame"], int(inputs["npt"]), unit="2th_deg",
+             radial_range=tuple(inputs["range"]), method=unweighted, **corrected,
+             error_model=None if model == "none" else model)
+        keep(f"unweighted.{splitting}.{model}", found)
+        if model != "none":
+            outputs[f"unweighted.{splitting}.{model}.std"] = found.std
+    outputs[f"std.{splitting}"] = ai.integrate1d_ng(inputs["frame"], int(inputs["npt"]), unit="2th_deg",
+         radial_range=tuple(inputs["range"]), method=method, **corrected, error_model="poisson").std
     single = np.zeros(inputs["frame"].shape, np.float32)
     single[tuple(inputs["corner_pixel"])] = 1.0
     outputs[f"single.{splitting}"] = ai.integrate2d_ng(single, int(inputs["npt_2d"]), int(inputs["npt_azimuth"]),
@@ -147,6 +158,25 @@ def test_patterns(scene, theirs, splitting, model) -> None:
     # Their one-pass variance of the azimuthal model is not exact for unequal weights: see below.
     tolerance = 3e-2 if model == "azimuthal" else 1e-4
     np.testing.assert_allclose(found.intensity_errors[0, INNER], theirs[key + ".sigma"][INNER], rtol=tolerance)
+
+
+@pytest.mark.parametrize("splitting", SPLITTINGS)
+def test_the_spread_of_pixels(scene, theirs, splitting) -> None:
+    _, found = ours(scene, splitting, "poisson", std=True)
+    np.testing.assert_allclose(found.intensity_std[0, INNER], theirs[f"std.{splitting}"][INNER], rtol=1e-4)
+
+
+@pytest.mark.parametrize("splitting", SPLITTINGS)
+@pytest.mark.parametrize("model", ["none", "poisson", "azimuthal"])
+def test_unweighted_averages(scene, theirs, splitting, model) -> None:
+    _, found = ours(scene, splitting, model, weighted=False, std=model != "none")
+    key = f"unweighted.{splitting}.{model}"
+    np.testing.assert_allclose(found.intensity[0, INNER], theirs[key + ".intensity"][INNER], rtol=1e-5)
+    if model == "none":
+        return
+    tolerance = 3e-2 if model == "azimuthal" else 1e-4
+    np.testing.assert_allclose(found.intensity_errors[0, INNER], theirs[key + ".sigma"][INNER], rtol=tolerance)
+    np.testing.assert_allclose(found.intensity_std[0, INNER], theirs[key + ".std"][INNER], rtol=tolerance)
 
 
 def test_the_azimuthal_model_agrees_where_theirs_is_exact(scene, theirs) -> None:

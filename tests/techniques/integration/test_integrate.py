@@ -12,7 +12,7 @@ import xarray as xr
 
 from friedel.core.blocks import Block
 from friedel.core.context import Context
-from friedel.core.errors import DataError, FriedelError, GeometryError, OutputError, ParameterError
+from friedel.core.errors import DataError, FriedelError, GeometryError, InputError, OutputError, ParameterError
 from friedel.instrument import Detector, Geometry
 from friedel.io import open_dataset
 from friedel.run.inline import InlineRunner
@@ -360,3 +360,52 @@ class TestRealFrames:
             deviations.append((angle[near] * peak).sum() / peak.sum() - ring)
         assert len(deviations) > 15
         assert np.mean(np.abs(deviations)) < 3e-3
+
+
+def test_variances_from_files(scan, tmp_path) -> None:
+    """One image for all frames, or one for each; the same as in Python."""
+    rng = np.random.default_rng(8)
+    variance = rng.uniform(5, 50, (N_FRAMES, *SHAPE))
+    np.save(tmp_path / "one.npy", variance[0])
+    with h5py.File(tmp_path / "each.h5", "w") as file:
+        file["entry/data/data"] = variance
+    given = values(scan) | {"error_model": "none", "std": True, "covariance": True, "frame_range": "1:5"}
+    integrator = Integrator(geometry(), npt=20, std=True, covariance=True, error_model="variance")
+    for name, own in (("one.npy", variance[0]), ("each.h5", variance[1:5])):
+        output = tmp_path / f"{name}.result.h5"
+        result = execute(integrate1d, **given, variance=tmp_path / name, output=output)
+        expected = integrator.integrate1d(frames_of(scan)[1:5], variance=own)
+        for variable in ("intensity", "intensity_errors", "intensity_std", "intensity_covariance"):
+            np.testing.assert_array_equal(result[variable], expected[variable])
+        assert result["intensity_covariance"].dims == ("frame", "offset", "radial")
+        assert result.attrs["error_model"] == "variance"
+        record = json.loads(result.attrs["provenance"])
+        assert name in {Path(item["path"]).name for item in record["inputs"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"error_model": "variance"}, "no variance"),
+        ({"error_model": "poisson", "variance": "one.npy"}, "Leave one"),
+        ({"error_model": "none", "variance": "wrong.npy"}, "shape"),
+        ({"error_model": "none", "std": True}, "std"),
+        ({"error_model": "none", "covariance": True}, "covariance"),
+    ],
+)
+def test_variances_that_do_not_fit(scan, tmp_path, options, message) -> None:
+    np.save(tmp_path / "one.npy", np.ones(SHAPE))
+    np.save(tmp_path / "wrong.npy", np.ones((3, 5)))
+    if "variance" in options:
+        options = options | {"variance": tmp_path / options["variance"]}
+    with pytest.raises(InputError, match=message):
+        execute(integrate1d, **(values(scan) | options))
+
+
+def test_unweighted_cakes_with_their_spread(scan, tmp_path) -> None:
+    result = execute(integrate2d, **values(scan), npt_azimuth=6, std=True, weighted=False, output=tmp_path / "cakes.h5")
+    expected = Integrator(geometry(), npt=20, error_model="poisson", std=True, weighted=False).integrate2d(
+        frames_of(scan), npt_azimuth=6
+    )
+    for variable in ("intensity", "intensity_errors", "intensity_std"):
+        np.testing.assert_array_equal(result[variable], expected[variable])

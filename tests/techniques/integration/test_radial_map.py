@@ -120,7 +120,7 @@ def test_intensity_and_errors_follow_their_formulas(splitting, error_model) -> N
     sigma = np.sqrt(sums.variance) / sums.normalization
     np.testing.assert_allclose(found.intensity_errors, sigma / factor[:, None], rtol=1e-5)
     spread = np.sqrt(sums.variance / sums.normalization_squared)
-    np.testing.assert_allclose(found.standard_deviation(), spread, rtol=1e-5)
+    np.testing.assert_allclose(found.intensity_std, spread / factor[:, None], rtol=1e-5)
 
 
 def test_the_first_bin_of_a_range_holds_its_own_pixels_only() -> None:

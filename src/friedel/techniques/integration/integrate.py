@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import DataError, OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument import Geometry
 from friedel.io import (
@@ -36,7 +36,7 @@ from .integrator import checked_factors, frames_per_block
 from .options import MapOptions
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
-from .tasks import Integrate1D, Integrate2D, Integration
+from .tasks import Averages, Integrate1D, Integrate2D, Integration
 
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
@@ -53,17 +53,28 @@ class LabelledSource:
     source : FrameSource
     normalization : ndarray of float64, shape (n_frames,), or None
         What each pattern is divided by.
+    variance : FrameSource or None
+        Variance of the pixels: one frame for all, or one for each.
     """
 
     source: FrameSource
     normalization: NDArray[np.float64] | None = None
+    variance: FrameSource | None = None
 
     def read(self, block: Block) -> FrameBlock:
         """Return the frames of a block in the cheapest form."""
         frames = self.source.read(block)
         labels = tuple(self.source.label(number) for number in range(block.start, block.stop))
         part = slice(block.start, block.stop)
-        return FrameBlock(frames, labels, None if self.normalization is None else self.normalization[part])
+        normalization = None if self.normalization is None else self.normalization[part]
+        return FrameBlock(frames, labels, normalization, self._variance(block))
+
+    def _variance(self, block: Block) -> NDArray[Any] | None:
+        if self.variance is None:
+            return None
+        if self.variance.n_frames == 1:
+            return np.asarray(self.variance.decoded(0, 1)[0])
+        return np.asarray(self.variance.decoded(block.start, block.stop))
 
 
 def integrate1d(parameters: Integrate1D, context: Context) -> xr.Dataset:
@@ -80,7 +91,7 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
     return _integrate(parameters, context, parameters.npt_azimuth)
 
 
-def _integrate(parameters: Integration, context: Context, npt_azimuth: int | None) -> xr.Dataset:
+def _integrate(parameters: Averages, context: Context, npt_azimuth: int | None) -> xr.Dataset:
     for note in parameters.notes:
         context.progress.message(note)
     source = open_scan(parameters)
@@ -103,7 +114,12 @@ def _integrate(parameters: Integration, context: Context, npt_azimuth: int | Non
         if sink.message:
             context.progress.message(sink.message)
         context.runner.stream(
-            LabelledSource(source, factors), StreamedMap(radial_map), sink, blocks, context, "Integrating"
+            LabelledSource(source, factors, variance_source(parameters, source)),
+            StreamedMap(radial_map),
+            sink,
+            blocks,
+            context,
+            "Integrating",
         )
         arrays = {name: sink.read(name) for name in regions}
         result = label_patterns(radial_map, arrays, _axes(source))
@@ -132,6 +148,35 @@ def open_scan(parameters: Integration) -> FrameSource:
         frames=parameters.frame_range,
         checksum=parameters.checksum,
     )
+
+
+def variance_source(parameters: Averages, source: FrameSource) -> FrameSource | None:
+    """Open the variances of the pixels, None if there are none.
+
+    Raises
+    ------
+    ParameterError
+        If the error model asks for variances and there are none, or the other way round.
+    DataError
+        If they are not for these frames.
+    """
+    if not parameters.variance:
+        if parameters.error_model == "variance":
+            raise ParameterError("The error model is variance, and no variance is given.", "Give the file with it.")
+        return None
+    if parameters.error_model not in ("none", "variance"):
+        raise ParameterError(
+            f"variance is given, and the error model is {parameters.error_model}.", "Leave one of them out."
+        )
+    found = open_frames(parameters.variance)
+    if found.n_frames > 1:
+        found = open_frames(parameters.variance, frames=parameters.frame_range)
+    if found.n_frames not in (1, source.n_frames) or found.shape[1:] != source.shape[1:]:
+        raise DataError(
+            f"The variance has the shape {found.shape}, the frames have {source.shape}.",
+            "Give one image of variances for all frames, or one for each.",
+        )
+    return found
 
 
 def normalization_factors(parameters: Integration, source: FrameSource) -> NDArray[np.float64] | None:
@@ -174,6 +219,8 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
         "dark_variance": None if dark is None or frames is None else np.maximum(dark, 0) / frames,
         "empty": math.nan if parameters.empty is None else parameters.empty,
     }
+    if isinstance(parameters, Averages) and parameters.variance:
+        options["error_model"] = "variance"
     radial_map = RadialMap.build(geometry, threads=context.runner.threads, **options)
     _tell_marked_pixels(source, radial_map, context)
     return radial_map
@@ -222,6 +269,10 @@ def pattern_regions(radial_map: RadialMap, n_frames: int) -> dict[str, RegionSpe
     regions = {"intensity": RegionSpec(shape, "f4"), "valid_fraction": RegionSpec((n_frames,), "f4")}
     if radial_map.averaging.error_model != "none":
         regions["intensity_errors"] = RegionSpec(shape, "f4")
+    if radial_map.averaging.std:
+        regions["intensity_std"] = RegionSpec(shape, "f4")
+    if radial_map.pairs is not None and not radial_map.binning.cake:
+        regions["intensity_covariance"] = RegionSpec((n_frames, radial_map.pairs.reach + 1, *radial_map.bins), "f8")
     return regions
 
 
@@ -246,7 +297,8 @@ def input_files(parameters: Integration, source: FrameSource) -> list[str]:
 
 def _given_files(parameters: Integration) -> list[str]:
     """Return the files of the parameters, without the frames, each once."""
-    named = (parameters.geometry, *parameters.mask, *parameters.dark, *parameters.flat, parameters.pyfai_config)
+    images = (*parameters.mask, *parameters.dark, *parameters.flat, *getattr(parameters, "variance", ()))
+    named = (parameters.geometry, *images, parameters.pyfai_config)
     return list(dict.fromkeys(path.partition("::")[0] for path in named if path))
 
 

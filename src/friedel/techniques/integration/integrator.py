@@ -322,7 +322,7 @@ SUMS = {
 
 
 def _sums(parts: list[Patterns], radial_map: RadialMap, result: xr.Dataset, dims: tuple[str, ...]) -> dict[str, Any]:
-    """Return the sums over the bins as variables ``sum_signal``, ..., and the spread of a pixel ``intensity_std``."""
+    """Return the sums over the bins as variables ``sum_signal``, ..."""
     bins = result["intensity"].dims[len(dims) :]
 
     def variable(pieces: list[NDArray[Any]], long_name: str) -> Any:
@@ -339,8 +339,4 @@ def _sums(parts: list[Patterns], radial_map: RadialMap, result: xr.Dataset, dims
                 if part.sums
             ]
             found[f"sum_{name}"] = variable(whole, formula)
-    if radial_map.averaging.error_model != "none":
-        found["intensity_std"] = variable(
-            [part.standard_deviation() for part in parts], "Standard deviation of a pixel in the bin"
-        )
     return found

@@ -21,7 +21,7 @@ from friedel.instrument.coordinates import SamplePose
 
 from .pixels import Discontinuity, Plane, Splitting
 
-ErrorModel = Literal["none", "poisson", "azimuthal", "variance"]
+ErrorModel = Literal["none", "poisson", "azimuthal", "variance", "hybrid"]
 Negative = Literal["refuse", "keep", "mask"]
 
 CHOICES: dict[str, Any] = {
@@ -185,9 +185,18 @@ class Averaging:
 
     Attributes
     ----------
-    error_model : {"none", "poisson", "azimuthal", "variance"}
-        Variance of a pixel: none; its counts; the spread on its ring; given with the frames. With splitting, the
-        azimuthal model takes each pixel's part in a bin as one observation of weight c·w.
+    error_model : {"none", "poisson", "azimuthal", "variance", "hybrid"}
+        Variance of a pixel: none; its counts; the spread on its ring; given with the frames; the spread where
+        pixels are clipped by it, and counts in the result. With splitting, the azimuthal model takes each pixel's
+        part in a bin as one observation of weight c·w.
+    weighted : bool
+        Whether a bin is Σ c s / Σ c w, in which pixels count by what they can see; otherwise it is the mean of s/w,
+        Σ c (s/w) / Σ c, in which a pixel in the dark of a flat field counts as much as any other.
+    std : bool
+        Whether results hold the spread of a single pixel about the mean of its bin, √(V/N2), beside the error of
+        the mean, √V/N.
+    covariance : bool
+        Whether results hold the covariances of neighbouring bins, which share pixels if these are split.
     empty : float
         Value of bins without valid pixels.
     keep_sums : bool
@@ -195,8 +204,21 @@ class Averaging:
     """
 
     error_model: ErrorModel = "none"
+    weighted: bool = True
+    std: bool = False
+    covariance: bool = False
     empty: float = float("nan")
     keep_sums: bool = False
+
+    def __post_init__(self) -> None:
+        if self.std and self.error_model == "none":
+            raise ParameterError("std is asked for without an error model.", "Choose an error model, like poisson.")
+        if self.covariance and self.error_model in ("none", "azimuthal"):
+            raise ParameterError(
+                f"The covariance of bins does not follow from the error model {self.error_model!r}: it needs the "
+                "variance of each pixel.",
+                "Choose poisson, or give the variance.",
+            )
 
 
 class MapOptions(TypedDict, total=False):
@@ -230,6 +252,9 @@ class MapOptions(TypedDict, total=False):
     delta_dummy: float
     negative: Negative
     error_model: ErrorModel
+    weighted: bool
+    std: bool
+    covariance: bool
     empty: float
     keep_sums: bool
 

@@ -27,37 +27,32 @@ class Patterns:
         How many of the pixels in the range were valid in the frame, counted by their shares; 0 for a lost frame.
     sums : BinSums or None
         The sums themselves where the map keeps them, shape (n, number of bins).
+    intensity_std : ndarray of float32, shape (n, *bins), or None
+        Spread of a single pixel about the mean of its bin, √(V/N2), where it is asked for.
+    intensity_covariance : ndarray of float64, shape (n, offsets, n_radial), or None
+        Covariance of bins b and b + offset of patterns, where it is asked for.
     """
 
     intensity: Floats
     intensity_errors: Floats | None
     valid_fraction: Floats
     sums: BinSums | None = None
+    intensity_std: Floats | None = None
+    intensity_covariance: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.intensity)
 
-    def arrays(self) -> dict[str, Floats]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by name."""
-        found = {"intensity": self.intensity, "valid_fraction": self.valid_fraction}
-        if self.intensity_errors is not None:
-            found["intensity_errors"] = self.intensity_errors
-        return found
-
-    def standard_deviation(self) -> NDArray[np.float64]:
-        """Return √(V/N2), the spread of a single pixel about the mean of its bin, shape (n, number of bins).
-
-        Raises
-        ------
-        ValueError
-            If the map keeps no sums or has no error model.
-        """
-        if self.sums is None or self.sums.variance is None:
-            raise ValueError("build the map with keep_sums=True and an error model")
-        spread = np.full(self.sums.signal.shape, np.nan)
-        squared = np.broadcast_to(self.sums.normalization_squared, spread.shape)
-        np.divide(self.sums.variance, squared, out=spread, where=squared > 0)
-        return np.asarray(np.sqrt(spread))
+        found = {
+            "intensity": self.intensity,
+            "intensity_errors": self.intensity_errors,
+            "intensity_std": self.intensity_std,
+            "intensity_covariance": self.intensity_covariance,
+            "valid_fraction": self.valid_fraction,
+        }
+        return {name: values for name, values in found.items() if values is not None}
 
 
 def patterns_of(
@@ -67,6 +62,7 @@ def patterns_of(
     *,
     factor: NDArray[np.float64] | None = None,
     empty: float = np.nan,
+    std: bool = False,
     keep_sums: bool = False,
 ) -> Patterns:
     """Divide sums by their normalization.
@@ -82,19 +78,25 @@ def patterns_of(
         Normalization of each frame: monitor, exposure time.
     empty : float
         Value where no valid pixel contributes.
+    std : bool
+        Whether the result holds the spread of single pixels.
     keep_sums : bool
-        Whether the result holds the sums.
+        Whether the result holds the sums, and the spread of single pixels.
     """
     n = len(sums.signal)
     normalization: NDArray[Any] = sums.normalization
     if factor is not None:
         normalization = normalization * factor[:, np.newaxis]
-    errors = None
+    errors = spread = None
     if sums.variance is not None:
         errors = _ratio(np.sqrt(sums.variance), normalization, empty).reshape(n, *bins)
+        if std or keep_sums:
+            per_pixel: NDArray[Any] = np.sqrt(sums.normalization_squared)
+            per_pixel = per_pixel if factor is None else per_pixel * factor[:, np.newaxis]
+            spread = _ratio(np.sqrt(sums.variance), per_pixel, empty).reshape(n, *bins)
     intensity = _ratio(sums.signal, normalization, empty).reshape(n, *bins)
     valid = np.broadcast_to(sums.count.sum(axis=1), (n,)) / (total_count or 1.0)
-    return Patterns(intensity, errors, valid.astype(np.float32), sums if keep_sums else None)
+    return Patterns(intensity, errors, valid.astype(np.float32), sums if keep_sums else None, spread)
 
 
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64], empty: float) -> Floats:

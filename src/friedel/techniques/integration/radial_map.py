@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,14 @@ from friedel.kernels.scatter import BinSums, PixelMap, Scatter
 from friedel.kernels.splitting import Axis
 
 from .corrections import checked_images, corrected_geometry, excluded_pixels, pixel_normalization
+from .covariance import BinPairs
 from .fingerprint import fingerprint
 from .options import Averaging, Binning, MapOptions, Options, Validity, check_options, names_of
 from .patterns import Patterns, patterns_of
-from .sharing import share_pixels, shares_on
+from .sharing import share_pixels, shares_on, unweighted
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Frames = NDArray[Any] | EncodedFrames
 
@@ -84,6 +88,8 @@ class RadialMap:
         Pixels that take no part in any frame.
     scatter : Scatter
         Sums pixels over bins.
+    pairs : BinPairs or None
+        Sums pixels over pairs of bins, for their covariance.
     """
 
     geometry: Geometry
@@ -94,6 +100,7 @@ class RadialMap:
     azimuth: Axis | None
     excluded: NDArray[np.bool_]
     scatter: Scatter
+    pairs: BinPairs | None = None
 
     @classmethod
     def build(cls, geometry: Geometry, *, threads: int | None = None, **options: Unpack[MapOptions]) -> RadialMap:
@@ -126,13 +133,17 @@ class RadialMap:
         radial, azimuth, pixel_map = share_pixels(
             geometry, binning, excluded, thread_count() if threads is None else threads
         )
-        scatter = Scatter.build(
-            pixel_map,
-            normalization=pixel_normalization(geometry, corrections),
-            dark=corrections.dark,
-            dark_variance=corrections.dark_variance,
-        )
-        return cls(geometry, binning, replace(validity, mask=None), asked.averaging, radial, azimuth, excluded, scatter)
+        per_pixel = {
+            "normalization": pixel_normalization(geometry, corrections),
+            "dark": corrections.dark,
+            "dark_variance": corrections.dark_variance,
+        }
+        if not asked.averaging.weighted:
+            pixel_map = unweighted(pixel_map, per_pixel["normalization"])
+        scatter = Scatter.build(pixel_map, **per_pixel)
+        pairs = BinPairs.build(pixel_map, **per_pixel) if asked.averaging.covariance else None
+        validity = replace(validity, mask=None)
+        return cls(geometry, binning, validity, asked.averaging, radial, azimuth, excluded, scatter, pairs)
 
     @property
     def bins(self) -> tuple[int, ...]:
@@ -156,7 +167,7 @@ class RadialMap:
     @property
     def total_count(self) -> float:
         """Sum of the shares of all pixels."""
-        return float(self.scatter.constants[2].sum())
+        return float(self.scatter.constants[2 if self.averaging.weighted else 0].sum())
 
     @property
     def fingerprint(self) -> str:
@@ -164,9 +175,13 @@ class RadialMap:
         return fingerprint(self.geometry, self.binning.unit)
 
     def pixel_map(self, threads: int | None = None) -> PixelMap:
-        """Return the shares of the pixels in the bins, computed again: the plan itself holds them packed for speed."""
+        """Return the shares of the pixels in the bins, computed again: the plan itself holds them packed for speed.
+
+        Without weighting they are divided by the normalization of the pixels, as they are summed.
+        """
         count = thread_count() if threads is None else threads
-        return shares_on(self.geometry, self.binning, self.excluded, self.radial, self.azimuth, count)
+        shares = shares_on(self.geometry, self.binning, self.excluded, self.radial, self.azimuth, count)
+        return shares if self.averaging.weighted else unweighted(shares, self.scatter.normalization)
 
     def with_options(self, **options: Any) -> RadialMap:
         """Return the same map with other options of `Averaging`, or another `negative`, `dummy` or `delta_dummy`.
@@ -179,6 +194,11 @@ class RadialMap:
         check_options(options)
         averaging = {name: options.pop(name) for name in names_of(Averaging) if name in options}
         validity = {name: options.pop(name) for name in ("negative", "dummy", "delta_dummy") if name in options}
+        options |= {
+            name: averaging[name]
+            for name in ("weighted", "covariance")
+            if averaging.get(name, getattr(self.averaging, name)) != getattr(self.averaging, name)
+        }
         if options:
             raise ParameterError(f"{next(iter(options))} takes part in the map.", "Build another map with it.")
         return replace(
@@ -206,20 +226,69 @@ class RadialMap:
             there are counts below zero and the error model is "poisson" (unless `negative` says otherwise).
         """
         block = items if isinstance(items, FrameBlock) else FrameBlock(items)
-        sums = self._sum(block, threads)
-        poisson = self.averaging.error_model == "poisson"
+        sums = self._sum(self.scatter, block, threads)
+        if not self.averaging.weighted:
+            sums = replace(sums, count=sums.normalization)  # the shares were divided by w: Σ c is Σ (c/w) w
+        poisson = self.averaging.error_model in ("poisson", "hybrid")
         if poisson and self.validity.negative == "refuse" and sums.negative.any():
             raise self._negative_counts(block, int(np.argmax(sums.negative > 0)))
-        return patterns_of(
+        patterns = patterns_of(
             sums,
             self.total_count,
             self.bins,
             factor=block.normalization,
             empty=self.averaging.empty,
+            std=self.averaging.std,
             keep_sums=self.averaging.keep_sums,
         )
+        if self.pairs is None or self.binning.cake:
+            return patterns
+        bands = self.pairs.banded(sums, self._sum(self.pairs.scatter, block, threads))
+        if block.normalization is not None:
+            bands /= block.normalization[:, np.newaxis, np.newaxis] ** 2
+        return replace(patterns, intensity_covariance=bands)
 
-    def _sum(self, block: FrameBlock, threads: int) -> BinSums:
+    def covariance(self, items: Frames | FrameBlock, *, threads: int = 1) -> list[csr_array]:
+        """Return the covariance matrix of the bins, for patterns and cakes, of each frame.
+
+        Parameters
+        ----------
+        items, threads
+            As for a call.
+
+        Returns
+        -------
+        list of scipy.sparse.csr_array, shape (number of bins, number of bins)
+            Bins are in the order of a flattened cake. Rows of bins without valid pixels hold NaN.
+
+        Raises
+        ------
+        ParameterError
+            If the map was built without `covariance`.
+        DataError
+            As for a call.
+        """
+        from scipy.sparse import coo_array
+
+        if self.pairs is None:
+            raise ParameterError("The map was built without covariance.", "Build it with covariance=True.")
+        block = items if isinstance(items, FrameBlock) else FrameBlock(items)
+        sums = self._sum(self.scatter, block, threads)
+        between = self.pairs.covariances(sums, self._sum(self.pairs.scatter, block, threads))
+        assert sums.variance is not None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            own = sums.variance / sums.normalization**2
+        factors = np.ones(len(sums)) if block.normalization is None else block.normalization
+        numbers = np.arange(self.scatter.n_bins)
+        rows = np.concatenate([numbers, self.pairs.first, self.pairs.second])
+        columns = np.concatenate([numbers, self.pairs.second, self.pairs.first])
+        shape = (self.scatter.n_bins, self.scatter.n_bins)
+        return [
+            coo_array((np.concatenate([one, two, two]) / factor**2, (rows, columns)), shape).tocsr()
+            for one, two, factor in zip(own, between, factors, strict=True)
+        ]
+
+    def _sum(self, scatter: Scatter, block: FrameBlock, threads: int) -> BinSums:
         frames, dummy, delta_dummy = block.frames, self.validity.dummy, self.validity.delta_dummy
         shape = frames.frame_shape if isinstance(frames, EncodedFrames) else frames.shape[1:]
         if tuple(shape) != self.geometry.shape:
@@ -234,9 +303,10 @@ class RadialMap:
             else:
                 values = _decoded_all(frames, threads)
                 frames = np.where(values < 0, np.nan, values)
-        return self.scatter(
+        model = self.averaging.error_model
+        return scatter(
             frames,
-            error_model=self.averaging.error_model,
+            error_model="poisson" if model == "hybrid" else model,
             variance=block.variance,
             dummy=dummy,
             delta_dummy=delta_dummy,
@@ -293,8 +363,8 @@ class StreamedMap:
 
     radial_map: RadialMap
 
-    def __call__(self, items: Frames | FrameBlock) -> dict[str, NDArray[np.float32]]:
-        """Return intensity, intensity_errors (with an error model) and valid_fraction of the frames."""
+    def __call__(self, items: Frames | FrameBlock) -> dict[str, NDArray[Any]]:
+        """Return what `Patterns.arrays` has of the frames: intensity, intensity_errors, ..., valid_fraction."""
         return self.radial_map(items).arrays()
 
 

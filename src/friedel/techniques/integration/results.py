@@ -11,7 +11,11 @@ from friedel.data import azimuth_coordinate, radial_coordinate
 
 from .radial_map import RadialMap
 
-LONG_NAMES = {"intensity": "Intensity", "intensity_errors": "Standard deviation of the intensity"}
+LONG_NAMES = {
+    "intensity": "Intensity",
+    "intensity_errors": "Standard deviation of the intensity",
+    "intensity_std": "Standard deviation of a pixel in the bin",
+}
 
 
 def label_patterns(
@@ -33,19 +37,29 @@ def label_patterns(
     Returns
     -------
     xarray.Dataset
-        ``intensity``, with an error model ``intensity_errors``, and ``valid_fraction``.
+        ``intensity``, with an error model ``intensity_errors``, ``valid_fraction``, and where they were asked for
+        ``intensity_std`` and ``intensity_covariance`` over (offset, radial).
     """
     bins = bin_dims(radial_map)
     variables: dict[str, Any] = {}
     for name, long_name in LONG_NAMES.items():
         if name in arrays:
             variables[name] = ((*dims, *bins), arrays[name], {"units": "counts", "long_name": long_name})
+    if "intensity_covariance" in arrays:
+        variables["intensity_covariance"] = (
+            (*dims, "offset", *bins),
+            arrays["intensity_covariance"],
+            {"units": "counts^2", "long_name": "Covariance of a bin and the one by the offset above it"},
+        )
     variables["valid_fraction"] = (
         dims,
         arrays["valid_fraction"],
         {"units": "", "long_name": "Valid part of the pixels in the range"},
     )
     coords = dict(coordinates) | bin_coordinates(radial_map)
+    if "intensity_covariance" in arrays:
+        numbers = range(arrays["intensity_covariance"].shape[-2])
+        coords["offset"] = ("offset", list(numbers), {"units": "", "long_name": "Offset in bins"})
     attributes = {
         "default": "intensity",
         "splitting": radial_map.binning.splitting,

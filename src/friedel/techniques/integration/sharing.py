@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import ParameterError
 from friedel.core.units import unit_named
@@ -75,3 +76,16 @@ def shares_on(
     slabs = cut_slabs(geometry, binning.plane, excluded)
     parts = each_slab(slabs, lambda slab: slab.shares(binning.splitting, radial, azimuth), threads)
     return join_shares(parts, radial.n_bins * (azimuth.n_bins if azimuth else 1))
+
+
+def unweighted(pixel_map: PixelMap, normalization: ArrayLike | None) -> PixelMap:
+    """Return the map with shares divided by the normalization of their pixel.
+
+    Summed with the same normalization it gives Σ c s/w, Σ c, Σ c² v/w² and Σ c²: pixels of equal weight.
+    """
+    if normalization is None:
+        return pixel_map
+    w = np.repeat(np.asarray(normalization, np.float64).reshape(-1), np.diff(pixel_map.pointers))
+    # A pixel whose w is 0 or not finite is left out of all sums.
+    shares = np.divide(pixel_map.weights, w, out=np.zeros(len(w)), where=np.isfinite(w) & (w != 0))
+    return replace(pixel_map, weights=shares.astype(np.float32))

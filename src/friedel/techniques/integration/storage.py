@@ -16,6 +16,7 @@ from friedel.io.nexus import replacing
 from friedel.kernels.scatter import PixelMap, Scatter
 from friedel.kernels.splitting import Axis
 
+from .covariance import BinPairs
 from .fingerprint import fingerprint
 from .options import Averaging, Binning, Validity
 from .radial_map import RadialMap
@@ -105,8 +106,10 @@ def _radial_map(
         raise ValueError(f"it has {n_bins} bins, and axes for another number")
     if excluded.shape != geometry.shape or shares.n_pixels != excluded.size:
         raise ValueError("it is for another number of pixels than its detector has")
-    scatter = Scatter.build(shares, **{name: arrays.get(name) for name in PER_PIXEL})
-    return RadialMap(geometry, binning, validity, averaging, radial, azimuth, excluded, scatter)
+    per_pixel = {name: arrays.get(name) for name in PER_PIXEL}
+    scatter = Scatter.build(shares, **per_pixel)
+    pairs = BinPairs.build(shares, **per_pixel) if averaging.covariance else None
+    return RadialMap(geometry, binning, validity, averaging, radial, azimuth, excluded, scatter, pairs)
 
 
 def _tupled(value: Any) -> Any:

@@ -32,6 +32,8 @@ class Integration(Parameters):
     """How a pixel is shared between bins: by its centre, the box around it, or its exact polygon."""
     error_model: Literal["none", "poisson", "azimuthal"] = "none"
     """Error of a pixel: none, the root of its counts, or the spread on its ring."""
+    weighted: bool = True
+    """Whether pixels count by what they can see (flat field, solid angle, ...), or all the same."""
     radial_range: tuple[float, float] | None = None
     """Lowest and highest radial value, in the radial unit; by default all that the detector sees."""
     azimuth_range: tuple[float, float] | None = None
@@ -114,11 +116,27 @@ class Integration(Parameters):
         return made
 
 
-class Integrate1D(Integration):
+class Averages(Integration):
+    """What patterns and cakes of their own have, beside those that a workflow works on."""
+
+    error_model: Literal["none", "poisson", "azimuthal", "variance", "hybrid"] = "none"  # type: ignore[assignment]
+    """Error of a pixel: none, the root of its counts, the spread on its ring, as given by variance; hybrid is the
+    spread where pixels are clipped by it, and counts in the result."""
+    variance: FilePaths = ()
+    """Files with the variance of the pixels: one image for all frames, or one for each; makes the error model
+    variance."""
+    std: bool = False
+    """Whether to give the spread of single pixels in a bin too, beside the error of their mean."""
+
+
+class Integrate1D(Averages):
     """Azimuthal average: one powder pattern for each detector frame."""
 
+    covariance: bool = False
+    """Whether to give the covariances of neighbouring bins, which share pixels if these are split."""
 
-class Integrate2D(Integration):
+
+class Integrate2D(Averages):
     """Azimuthal regrouping: one cake, intensity over azimuth and radius, for each detector frame."""
 
     npt_azimuth: PositiveInt = 360
