@@ -108,7 +108,7 @@ def test_every_shared_sample_is_read():
         (('"pixel1": 0.000172, ', ""), "both pixel sizes"),
         (('"max_shape": null', '"max_shape": 3'), "Detector_config is"),
         (('"max_shape": null', '"orientation": 7'), "orientation of Detector is 7"),
-        (("Wavelength", "SplineFile: a.spline\nWavelength"), "SplineFile is a.spline"),
+        (("Wavelength", "SplineFile: a.spline\nWavelength"), "described by a.spline, and there is no such file"),
         (("Wavelength", "Parallax: True\nWavelength"), "Parallax is True, which needs the sensor"),
         (("Wavelength", "Parallax: maybe\nWavelength"), "Parallax is 'maybe'"),
     ],

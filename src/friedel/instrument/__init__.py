@@ -4,6 +4,7 @@ from .absorber import Absorber
 from .detector import Detector
 from .fit2d import Fit2D
 from .geometry import Geometry
+from .pixel_shapes import PixelTable, SplineDistortion
 from .radial import (
     radial_from_spacing,
     radial_from_two_theta,
@@ -16,7 +17,9 @@ __all__ = [
     "Detector",
     "Fit2D",
     "Geometry",
+    "PixelTable",
     "Sensor",
+    "SplineDistortion",
     "radial_from_spacing",
     "radial_from_two_theta",
     "two_theta_from_radial",

@@ -1,8 +1,9 @@
-"""A detector: how many pixels, how large, which way round, and where its modules leave gaps."""
+"""A detector: how many pixels, how large, which way round, where its modules leave gaps, and how it is distorted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from friedel.core.errors import GeometryError, ParameterError
 
 from .models import GENERIC, DetectorModel, find_model, models_of_shape
+from .pixel_shapes import PixelShapes, Positions
 from .sensor import Sensor
 
 Span = tuple[int, int]
@@ -18,7 +20,7 @@ BINNING_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Detector:
-    """A flat detector of equal pixels.
+    """A flat detector of equal pixels, unless `pixels` says otherwise.
 
     Attributes
     ----------
@@ -39,6 +41,8 @@ class Detector:
         Spans (first, last + 1) without sensitive pixels.
     sensor : Sensor or None
         What stops the photons; None if that is not known.
+    pixels : PixelShapes or None
+        Where the pixels really are, and which are not sensitive; None for a regular grid.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Detector:
     gap_rows: tuple[Span, ...] = ()
     gap_columns: tuple[Span, ...] = ()
     sensor: Sensor | None = None
+    pixels: PixelShapes | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.pixel1) and self.pixel1 > 0 and np.isfinite(self.pixel2) and self.pixel2 > 0):
@@ -65,6 +70,38 @@ class Detector:
             )
         if self.shape is not None and (len(self.shape) != 2 or min(self.shape) < 1):
             raise GeometryError(f"The shape of {self.name} is {self.shape}.", "Give rows and columns, 1 or more.")
+        if self.pixels is not None and self.shape != self.pixels.shape:
+            raise GeometryError(
+                f"The shape of {self.name} is {self.shape}, its pixels are described for {self.pixels.shape}.",
+                "Use the description that belongs to this detector.",
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """Read a detector from a spline file of FIT2D (.spline) or a NeXus detector file.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be read or describes no detector.
+        GeometryError
+            If what it describes is not supported.
+        """
+        from .detector_file import read_detector
+
+        return read_detector(path)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Detector:
+        """Write a NeXus detector file as pyFAI has them; return the detector as it is read from there.
+
+        Raises
+        ------
+        OutputError
+            If the file exists already or cannot be written.
+        """
+        from .detector_file import write_nexus_detector
+
+        return write_nexus_detector(path, self, overwrite=overwrite)
 
     @classmethod
     def named(
@@ -172,7 +209,42 @@ class Detector:
             mask[start:stop] = True
         for start, stop in self.gap_columns:
             mask[:, start:stop] = True
+        own = None if self.pixels is None else self.pixels.oriented_mask(self.orientation)
+        if own is not None:
+            mask |= own
         return mask
+
+    @property
+    def displaced(self) -> bool:
+        """Whether pixels are not where a regular grid has them."""
+        return self.pixels is not None and self.pixels.displaced
+
+    def corner_positions(self, rows: slice) -> Positions:
+        """Return where the corners of the pixels of some rows are, each array float64 (rows, columns, 4).
+
+        Corners follow one another as in `Geometry.corner_array`.
+        """
+        if self.pixels is not None and self.displaced:
+            return self.pixels.oriented_corners(rows, self.orientation)
+        start, stop, _ = rows.indices(self.known_shape()[0])
+        y, x = np.meshgrid(self.row_edges()[start : stop + 1], self.column_edges(), indexing="ij")
+        order = ((0, 0), (0, 1), (1, 1), (1, 0)) if self.orientation in (2, 4) else ((0, 0), (1, 0), (1, 1), (0, 1))
+        n_rows, n_columns = y.shape[0] - 1, y.shape[1] - 1
+        p1, p2 = (np.stack([edge[i : i + n_rows, j : j + n_columns] for i, j in order], axis=-1) for edge in (y, x))
+        return Positions(p1, p2)
+
+    def center_positions(self, rows: slice) -> Positions:
+        """Return where the centres of the pixels of some rows are, each array float64 (rows, columns)."""
+        if self.pixels is not None and self.displaced:
+            return self.pixels.oriented_centers(rows, self.orientation)
+        return Positions(*np.meshgrid(self.row_centers()[rows], self.column_centers(), indexing="ij"))
+
+    def pixel_areas(self, rows: slice) -> NDArray[np.float64]:
+        """Return the area of pixels in m², seen from in front: float64 (rows, columns)."""
+        p1, p2, _ = self.corner_positions(rows)
+        across1, across2 = p1[..., 2] - p1[..., 0], p2[..., 2] - p2[..., 0]
+        other1, other2 = p1[..., 3] - p1[..., 1], p2[..., 3] - p2[..., 1]
+        return np.asarray(0.5 * np.abs(across1 * other2 - across2 * other1))
 
     def row_centers(self) -> NDArray[np.float64]:
         """Return the first coordinate p1 in m of the centre of each row: float64 (rows,)."""

@@ -26,6 +26,7 @@ from friedel.core.units import Unit, unit_named
 
 from .coordinates import UPRIGHT, Points, SamplePose, values_at
 from .detector import Detector
+from .pixel_shapes import Positions
 from .poni import read_poni, write_poni
 from .radial import require_wavelength
 from .sensor import Sensor
@@ -162,6 +163,11 @@ class Geometry:
         """
         return self._seen(p1[:, None], p2[None, :])
 
+    def _from_sample(self, points: Positions) -> tuple[_Array, _Array, _Array | float]:
+        """Return the way from the sample to points of the detector, in the frame of the detector."""
+        depth = self.distance if points.p3 is None else self.distance + points.p3
+        return points.p1 - self.poni1, points.p2 - self.poni2, depth
+
     def _entry(self, radius: _Array) -> _Array:
         """Return how much nearer to the PONI the rays enter the sensor that are seen at `radius` from it: r'/r.
 
@@ -182,9 +188,36 @@ class Geometry:
         -------
         ndarray of float64 (rows, columns)
         """
+        if self.detector.displaced:
+            return self._on_pixels(rows, self._cosine)
         d1 = (self.detector.row_centers()[rows] - self.poni1)[:, None]
         d2 = (self.detector.column_centers() - self.poni2)[None, :]
         return np.asarray(abs(self.distance) / np.sqrt(d1 * d1 + d2 * d2 + self.distance * self.distance))
+
+    def _cosine(self, rows: slice) -> _Array:
+        """Return cos α of displaced pixels, α the angle to the normal of each."""
+        d1, d2, d3 = self._from_sample(self.detector.center_positions(rows))
+        normal = self._area_vectors(rows)
+        along = np.abs(normal[0] * d1 + normal[1] * d2 + normal[2] * d3)
+        area = np.sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2])
+        length = area * np.sqrt(d1 * d1 + d2 * d2 + np.square(d3))
+        return np.asarray(np.divide(along, length, out=np.ones_like(along), where=length > 0))
+
+    def _area_vectors(self, rows: slice) -> tuple[_Array, _Array, _Array]:
+        """Return the vectors normal to the pixels, as long as their areas, from the diagonals of each."""
+        d1, d2, d3 = self._from_sample(self.detector.corner_positions(rows))
+        depth = np.broadcast_to(d3, d1.shape)
+        a1, a2, a3 = (part[..., 2] - part[..., 0] for part in (d1, d2, depth))
+        b1, b2, b3 = (part[..., 3] - part[..., 1] for part in (d1, d2, depth))
+        return 0.5 * (a2 * b3 - a3 * b2), 0.5 * (a3 * b1 - a1 * b3), 0.5 * (a1 * b2 - a2 * b1)
+
+    def _on_pixels(self, rows: slice, function: Callable[[slice], _Array]) -> _Array:
+        """Return what `function` makes of some rows, a few at a time."""
+        start, stop, _ = rows.indices(self.shape[0])
+        values = np.empty((max(0, stop - start), self.shape[1]))
+        for slab in _slabs(values.shape[0]):
+            values[slab] = function(slice(start + slab.start, min(start + slab.stop, stop)))
+        return values
 
     def scattering_cosine(self, rows: slice = ALL_ROWS) -> _Array:
         """Return cos 2θ of the centre of each pixel: float64 (rows, columns)."""
@@ -268,12 +301,13 @@ class Geometry:
         """Return the same at points (p1, p2) of the detector, in m, arrays of one shape."""
         return _across(*self._seen(p1, p2), pose)
 
-    def _seen(self, p1: _Array, p2: _Array) -> tuple[_Array, _Array, _Array]:
-        d1, d2 = p1 - self.poni1, p2 - self.poni2
+    def _seen(self, p1: _Array, p2: _Array, p3: _Array | None = None) -> tuple[_Array, _Array, _Array]:
+        """Return (y, x, z) of points of the detector."""
+        d1, d2, d3 = self._from_sample(Positions(p1, p2, p3))
         if self.parallax:
             inwards = self._entry(np.hypot(d1, d2))
             d1, d2 = d1 * inwards, d2 * inwards
-        y, x, z = ((row[0] * d1 + row[2] * self.distance) + row[1] * d2 for row in self.rotation())
+        y, x, z = ((row[0] * d1 + row[2] * d3) + row[1] * d2 for row in self.rotation())
         return y, x, z
 
     def _values(
@@ -321,12 +355,25 @@ class Geometry:
     def solid_angle(self, rows: slice = ALL_ROWS) -> _Array:
         """Return each pixel's solid angle relative to one at the PONI: cos³α, α the angle of incidence.
 
+        Displaced pixels count with their own area and normal.
+
         Returns
         -------
         ndarray of float64 (rows, columns)
         """
+        if self.detector.displaced:
+            return self._on_pixels(rows, self._displaced_solid_angle)
         cosine = self.incidence_cosine(rows)
         return np.asarray(cosine * cosine * cosine)
+
+    def _displaced_solid_angle(self, rows: slice) -> _Array:
+        """Return dist²/(pixel1 · pixel2) · A·d/|d|³, A the area vector of a pixel and d the way to its centre."""
+        d1, d2, d3 = self._from_sample(self.detector.center_positions(rows))
+        normal = self._area_vectors(rows)
+        seen_area = np.abs(normal[0] * d1 + normal[1] * d2 + normal[2] * d3)
+        length = np.sqrt(d1 * d1 + d2 * d2 + np.square(d3))
+        whole = self.detector.pixel1 * self.detector.pixel2
+        return np.asarray(seen_area / length**3 * (self.distance**2 / whole))
 
     def polarization(self, factor: float, axis_offset: float = 0.0, rows: slice = ALL_ROWS) -> _Array:
         """Return the polarization correction: intensity scattered relative to that of a free classical electron.
@@ -378,10 +425,21 @@ class Geometry:
         return self.detector.pixel_of(float(p1), float(p2))
 
     def _at_centers(self, rows: slice, function: Callable[[_Array, _Array, _Array], _Array]) -> _Array:
+        if self.detector.displaced:
+            place = self.detector.center_positions
+            return self._on_pixels(rows, lambda slab: function(*self._seen(*place(slab))))
         return self._on_grid(self.detector.row_centers()[rows], self.detector.column_centers(), function)
 
     def _at_corners(self, rows: slice, function: Callable[[_Array, _Array, _Array], _Array]) -> _Array:
         start, stop, _ = rows.indices(self.shape[0])
+        if self.detector.displaced:
+            placed = np.empty((max(0, stop - start), self.shape[1], 4))
+            for slab in _slabs(placed.shape[0]):
+                some = slice(start + slab.start, min(start + slab.stop, stop))
+                positions = self._seen(*self.detector.corner_positions(some))
+                flat = (part.reshape(part.shape[0], -1) for part in np.broadcast_arrays(*positions))
+                placed[slab] = function(*flat).reshape(-1, self.shape[1], 4)
+            return placed
         edges = self.detector.row_edges()[start : max(start, stop) + 1]
         grid = self._on_grid(edges, self.detector.column_edges(), function)
         corners = np.empty((grid.shape[0] - 1, grid.shape[1] - 1, 4))

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from friedel.core.errors import FileError, GeometryError, OutputError, ParameterError
 
 from .detector import Detector, detector_for
+from .detector_file import is_detector_file, read_detector
 from .models import GENERIC
+from .pixel_shapes import PixelShapes, SplineDistortion
 from .sensor import Sensor
 from .worker_geometry import geometry_entries
 
@@ -59,7 +61,6 @@ def read_poni(path: str | Path) -> dict[str, Any]:
     wavelength = _number(path, entries, "wavelength") or None
     if wavelength is not None and wavelength < 0:
         raise GeometryError(f"{path}: Wavelength is {wavelength}.", "Give the wavelength in metres.")
-    _refuse_distortion(path, entries)
     try:
         detector = _detector(path, entries, version)
     except ParameterError as error:
@@ -139,23 +140,14 @@ def _number(path: str | Path, entries: dict[str, str], key: str) -> float:
     return number
 
 
-def _refuse_distortion(path: str | Path, entries: dict[str, str]) -> None:
-    spline = entries.get("splinefile", "None")
-    if spline.casefold() not in ("none", "null", ""):
-        raise GeometryError(
-            f"{path}: SplineFile is {spline}; distorted detectors are not supported yet.",
-            "Correct the frames for distortion first and set 'SplineFile: None'.",
-        )
-
-
 def _detector(path: str | Path, entries: dict[str, str], version: float) -> Detector:
     name = entries.get("detector", GENERIC)
-    if Path(name).suffix in (".h5", ".nxs", ".hdf5"):
-        raise GeometryError(
-            f"{path}: Detector is the NeXus detector file {name}; those are not supported yet.",
-            f"Describe the detector by its pixels: 'Detector: {GENERIC}' with pixel1 and pixel2.",
-        )
+    spline = entries.get("splinefile", "None")
+    if spline.casefold() not in ("none", "null", ""):
+        return _from_file(path, spline, {})
     if version < 2:
+        if is_detector_file(name):
+            return _from_file(path, name, {})
         sizes = [_number(path, entries, key) or None for key in ("pixelsize1", "pixelsize2")]
         return detector_for(name, sizes[0], sizes[1], None)
     return _configured_detector(path, name, entries.get("detector_config", "{}"))
@@ -164,11 +156,10 @@ def _detector(path: str | Path, entries: dict[str, str], version: float) -> Dete
 def _configured_detector(path: str | Path, name: str, text: str) -> Detector:
     try:
         config = json.loads(text)
+        file = config.get("splineFile") or config.get("splinefile") or config.get("filename")
         shape = config.get("max_shape")
         sizes = [None if config.get(key) is None else float(config[key]) for key in ("pixel1", "pixel2")]
-        orientation = int(config.get("orientation") or 3)
-        if config.get("splineFile"):
-            _refuse_distortion(path, {"splinefile": str(config["splineFile"])})
+        orientation = int(config.get("orientation") or 0)
         known = None if shape is None else (int(shape[0]), int(shape[1]))
         sensor = _sensor(config.get("sensor"))
     except (ValueError, TypeError, AttributeError, IndexError, KeyError, GeometryError) as error:
@@ -176,8 +167,25 @@ def _configured_detector(path: str | Path, name: str, text: str) -> Detector:
             f"{path}: Detector_config is {text!r}: {error}.",
             'Give JSON like {"pixel1": 0.000172, "pixel2": 0.000172, "orientation": 3}.',
         ) from None
-    detector = detector_for(name, sizes[0], sizes[1], known)
-    return _oriented(path, replace(detector, sensor=sensor), orientation)
+    if file or is_detector_file(name):
+        detector = _from_file(path, str(file or name), config)
+        orientation = orientation or detector.orientation
+        sensor = sensor or detector.sensor
+    else:
+        detector = detector_for(name, sizes[0], sizes[1], known)
+    return _oriented(path, replace(detector, sensor=sensor), orientation or 3)
+
+
+def _from_file(path: str | Path, name: str, config: dict[str, Any]) -> Detector:
+    """Return the detector that another file describes, looked for beside the PONI file and in the working folder."""
+    given = Path(name).expanduser()
+    for place in (given, Path(path).absolute().parent / given, Path(path).absolute().parent / given.name):
+        if place.is_file():
+            return read_detector(place)
+    raise GeometryError(
+        f"{path}: the detector is described by {name}, and there is no such file.",
+        "Put it beside the PONI file, or correct its name there.",
+    )
 
 
 def _sensor(values: dict[str, Any] | None) -> Sensor | None:
@@ -203,9 +211,11 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
     OutputError
         If the file cannot be written.
     """
-    detector = geometry.detector
+    detector, name = geometry.detector, geometry.detector.name
     config: dict[str, Any] = {"pixel1": float(detector.pixel1), "pixel2": float(detector.pixel2)}
-    if detector.generic:
+    if detector.pixels is not None:
+        name, config = _described_by_file(path, detector.pixels)
+    elif detector.generic:
         config["max_shape"] = None if detector.shape is None else list(detector.shape)
     config["orientation"] = detector.orientation
     if detector.sensor is not None:
@@ -218,7 +228,7 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
         f"# Written by friedel on {datetime.now().astimezone().isoformat(timespec='seconds')}",
         *(f"# {line}" for line in comment.splitlines()),
         f"poni_version: {3 if geometry.parallax else 2.1}",
-        f"Detector: {detector.name}",
+        f"Detector: {name}",
         f"Detector_config: {json.dumps(config)}",
         *(f"{key.capitalize()}: {float(getattr(geometry, key))!r}" for key in PARAMETERS),
     ]
@@ -234,3 +244,17 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None
+
+
+def _described_by_file(path: str | Path, pixels: PixelShapes) -> tuple[str, dict[str, Any]]:
+    """Return name and configuration of a detector whose pixels another file describes."""
+    if not pixels.path:
+        raise OutputError(
+            path,
+            "the pixels of the detector are described by no file, and a PONI file cannot hold them.",
+            'Write them first: detector = detector.save("detector.h5").',
+        )
+    if isinstance(pixels, SplineDistortion):
+        sizes = {"pixel1": pixels.pixel1, "pixel2": pixels.pixel2}
+        return GENERIC, sizes | {"max_shape": list(pixels.shape), "splineFile": pixels.path}
+    return "NexusDetector", {"filename": pixels.path}

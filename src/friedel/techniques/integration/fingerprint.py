@@ -11,5 +11,6 @@ from friedel.instrument import Geometry
 
 def fingerprint(geometry: Geometry, unit: str) -> str:
     """Return a short text that is the same for equal geometries and units, and for no others."""
-    text = json.dumps([asdict(geometry), unit], sort_keys=True)
+    # Displaced pixels are told by their digest, the only value here that JSON does not know.
+    text = json.dumps([asdict(geometry), unit], sort_keys=True, default=lambda pixels: pixels.digest)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

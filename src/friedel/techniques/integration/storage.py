@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, FileError, GeometryError
 from friedel.instrument import Detector, Geometry, Sensor
+from friedel.instrument.pixel_shapes import PixelShapes, restored_pixels
 from friedel.io.nexus import replacing
 from friedel.kernels.scatter import PixelMap, Scatter
 from friedel.kernels.splitting import Axis
@@ -23,6 +24,7 @@ from .radial_map import RadialMap
 
 FORMAT = "friedel radial map 2"
 SCREENING = ("detector_mask", "dummy", "delta_dummy", "negative")
+PIXELS = "pixels"
 PER_PIXEL = ("normalization", "dark", "dark_variance")
 
 
@@ -36,12 +38,12 @@ def save_map(path: str | Path, radial_map: RadialMap) -> None:
     """
     import h5py
 
-    shares = radial_map.pixel_map()
+    shares, pixels = radial_map.pixel_map(), radial_map.geometry.detector.pixels
     description = {
         "binning": asdict(radial_map.binning),
         "validity": {name: getattr(radial_map.validity, name) for name in SCREENING},
         "averaging": asdict(radial_map.averaging),
-        "geometry": asdict(radial_map.geometry),
+        "geometry": asdict(replace(radial_map.geometry, detector=replace(radial_map.geometry.detector, pixels=None))),
         "radial": asdict(radial_map.radial),
         "azimuth": asdict(radial_map.azimuth) if radial_map.azimuth else None,
     }
@@ -57,6 +59,11 @@ def save_map(path: str | Path, radial_map: RadialMap) -> None:
             values = getattr(radial_map.scatter, name)
             if values is not None:
                 file[name] = values
+        if pixels is not None:
+            group = file.create_group(PIXELS)
+            group.attrs.update({"kind": type(pixels).__name__, "path": pixels.path})
+            for name, values in pixels.arrays().items():
+                group[name] = values
 
 
 def load_map(path: str | Path, geometry: Geometry | None = None) -> RadialMap:
@@ -69,9 +76,10 @@ def load_map(path: str | Path, geometry: Geometry | None = None) -> RadialMap:
                 raise FileError(path, "is no radial map of this version.", "Build the map again and save it.")
             description = json.loads(file.attrs["description"])
             identity = str(file.attrs["fingerprint"])
-            arrays = {name: np.asarray(file[name][()]) for name in file}
+            arrays = {name: np.asarray(file[name][()]) for name in file if name != PIXELS}
+            pixels = _pixels(file[PIXELS]) if PIXELS in file else None
             n_bins = int(file.attrs["n_bins"])
-        stored = _geometry(description["geometry"])
+        stored = _geometry(description["geometry"], pixels)
         unit = description["binning"]["unit"]
         for other in (stored, geometry):
             if other is not None and fingerprint(other, unit) != identity:
@@ -116,8 +124,13 @@ def _tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _geometry(values: dict[str, Any]) -> Geometry:
-    detector = values.pop("detector")
+def _pixels(group: Any) -> PixelShapes:
+    arrays = {name: np.asarray(group[name][()]) for name in group}
+    return restored_pixels(str(group.attrs["kind"]), arrays, str(group.attrs["path"]))
+
+
+def _geometry(values: dict[str, Any], pixels: PixelShapes | None) -> Geometry:
+    detector = values.pop("detector") | {"pixels": pixels}
     detector["shape"] = tuple(detector["shape"])
     for name in ("gap_rows", "gap_columns"):
         detector[name] = tuple(tuple(span) for span in detector[name])

@@ -97,12 +97,11 @@ def _triangles(
     geometry: Geometry, pose: SamplePose, rows: slice, torn: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.int64]]:
     """Return pixel, corners (n, 3, 2) on the detector in m, part of the pixel's area, and side of each triangle."""
-    start, stop, _ = rows.indices(geometry.shape[0])
-    row_edges, column_edges = geometry.detector.row_edges()[start : stop + 1], geometry.detector.column_edges()
+    p1, p2, _ = geometry.detector.corner_positions(rows)
     pixels, triangles, sides = [], [], []
     for number in np.flatnonzero(torn):
         row, column = divmod(int(number), torn.shape[1])
-        corners = [(row_edges[row + i], column_edges[column + j]) for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))]
+        corners = list(zip(p1[row, column].tolist(), p2[row, column].tolist(), strict=True))
         heights = geometry.across_points(pose, *np.array(corners).T).tolist()
         for side in (1, -1):
             outline = _part(corners, [side * height for height in heights])
@@ -116,7 +115,7 @@ def _triangles(
     return (
         np.array(pixels, np.int64),
         shapes,
-        area / (geometry.detector.pixel1 * geometry.detector.pixel2),
+        area / geometry.detector.pixel_areas(rows).reshape(-1)[np.array(pixels, np.int64)],
         np.array(sides, np.int64),
     )
 

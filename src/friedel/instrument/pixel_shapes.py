@@ -1,0 +1,371 @@
+"""Pixels that are not where a regular grid would have them: displaced, of uneven size, out of the plane, or masked."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.errors import GeometryError
+
+_Array = NDArray[np.float64]
+
+FLIPPED_ROWS = (1, 2)
+FLIPPED_COLUMNS = (1, 4)
+
+
+class Positions(NamedTuple):
+    """Points in the frame of the detector, m.
+
+    Attributes
+    ----------
+    p1, p2 : ndarray of float64
+        Along the rows' axis (y) and the columns' axis (x).
+    p3 : ndarray of float64 or None
+        Out of the plane, away from the sample; None where all lie in it.
+    """
+
+    p1: _Array
+    p2: _Array
+    p3: _Array | None = None
+
+
+class PixelShapes(ABC):
+    """Where the pixels of a detector are. Immutable; equal if all pixels are.
+
+    Attributes
+    ----------
+    path : str
+        File that says so; "" if none does.
+    orientation : int
+        Orientation of the array that the rows and columns here are those of; see `Detector`.
+    """
+
+    path: str = ""
+    orientation: int = 3
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def displaced(self) -> bool:
+        """Whether any pixel is not on the regular grid."""
+        return True
+
+    @property
+    def flat(self) -> bool:
+        """Whether all pixels lie in one plane."""
+        return True
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Return which pixels are not sensitive: bool (rows, columns), or None."""
+        return None
+
+    @abstractmethod
+    def corners(self, rows: slice) -> Positions:
+        """Return the corners A(i, j), B(i+1, j), C(i+1, j+1), D(i, j+1) of pixels, each array (rows, columns, 4)."""
+
+    @abstractmethod
+    def centers(self, rows: slice) -> Positions:
+        """Return the centres of pixels, each array (rows, columns)."""
+
+    @abstractmethod
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return everything that the positions depend on."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Short text that is the same for equal pixels, and for no others."""
+        total = hashlib.blake2b(type(self).__name__.encode(), digest_size=16)
+        for name, values in sorted(self.arrays().items()):
+            total.update(f"{name} {values.dtype.str} {values.shape} ".encode())
+            total.update(np.ascontiguousarray(values).tobytes())
+        return total.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PixelShapes) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __copy__(self) -> PixelShapes:
+        return self
+
+    def __deepcopy__(self, memo: object) -> PixelShapes:
+        return self  # immutable, and large
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        return f"{type(self).__name__}({rows} x {columns}{f', {self.path}' if self.path else ''})"
+
+    # ---- as the stored array of a detector has them
+
+    def oriented_corners(self, rows: slice, orientation: int) -> Positions:
+        """Return corners of the pixels of an array of another orientation, the first one at (i, j) of that array."""
+        flip_rows, flip_columns = self._flips(orientation)
+        first = {(False, False): 0, (True, False): 1, (True, True): 2, (False, True): 3}[flip_rows, flip_columns]
+        found = self.corners(self._own_rows(rows, flip_rows))
+        order = [(first + number) % 4 for number in range(4)]
+        return _each(found, lambda values: _flipped(values, flip_rows, flip_columns)[..., order])
+
+    def oriented_centers(self, rows: slice, orientation: int) -> Positions:
+        """Return centres of the pixels of an array of another orientation."""
+        flip_rows, flip_columns = self._flips(orientation)
+        found = self.centers(self._own_rows(rows, flip_rows))
+        return _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
+
+    def oriented_mask(self, orientation: int) -> NDArray[np.bool_] | None:
+        """Return the mask of an array of another orientation."""
+        own = self.mask()
+        return None if own is None else _flipped(own, *self._flips(orientation))
+
+    def _flips(self, orientation: int) -> tuple[bool, bool]:
+        return (
+            (orientation in FLIPPED_ROWS) != (self.orientation in FLIPPED_ROWS),
+            (orientation in FLIPPED_COLUMNS) != (self.orientation in FLIPPED_COLUMNS),
+        )
+
+    def _own_rows(self, rows: slice, flipped: bool) -> slice:
+        start, stop, _ = rows.indices(self.shape[0])
+        stop = max(start, stop)
+        return slice(self.shape[0] - stop, self.shape[0] - start) if flipped else slice(start, stop)
+
+
+def _flipped(values: NDArray[Any], flip_rows: bool, flip_columns: bool) -> NDArray[Any]:
+    values = values[::-1] if flip_rows else values
+    return values[:, ::-1] if flip_columns else values
+
+
+def _each(positions: Positions, function: Callable[[_Array], _Array]) -> Positions:
+    p1, p2, p3 = positions
+    return Positions(function(p1), function(p2), None if p3 is None else function(p3))
+
+
+class PixelTable(PixelShapes):
+    """The corners of every pixel, one by one, and a mask.
+
+    Parameters
+    ----------
+    corners : ndarray of float, shape (rows, columns, 4, 3), or None
+        Coordinates (z, y, x) in m of the corners A(i, j), B(i+1, j), C(i+1, j+1), D(i, j+1), kept as float32; z is out
+        of the plane. Pixels with a coordinate that is not finite are masked. None for a regular grid.
+    mask : ndarray, shape (rows, columns), optional
+        Not zero where a pixel is not sensitive.
+    path : str
+        File that they come from.
+    orientation : int
+        Of the array that they belong to.
+
+    Raises
+    ------
+    GeometryError
+        If the shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        corners: NDArray[Any] | None,
+        mask: NDArray[Any] | None = None,
+        *,
+        path: str = "",
+        orientation: int = 3,
+    ) -> None:
+        self.path, self.orientation = path, orientation
+        if corners is not None and (corners.ndim != 4 or corners.shape[2:] != (4, 3)):
+            raise GeometryError(
+                f"The corners of the pixels have the shape {corners.shape}.",
+                "Give (rows, columns, 4 corners, 3 coordinates z, y, x): pixels are quadrilaterals.",
+            )
+        known = mask if corners is None else corners
+        if known is None:
+            raise GeometryError("Nothing is known about the pixels.", "Give their corners or a mask.")
+        shape = known.shape[:2]
+        if mask is not None and mask.shape != shape:
+            raise GeometryError(f"The mask has the shape {mask.shape}, the pixels have {shape}.", "Give one for each.")
+        self._mask: NDArray[np.bool_] | None = None if mask is None else np.asarray(mask != 0)
+        self._corners = None
+        if corners is not None:
+            table = np.asarray(corners, np.float32)
+            lost = np.asarray(~np.isfinite(table).all(axis=(2, 3)))
+            if lost.any():
+                table = np.where(lost[..., np.newaxis, np.newaxis], np.float32(0), table)
+                self._mask = lost if self._mask is None else self._mask | lost
+            self._corners = table
+        self._shape = (int(shape[0]), int(shape[1]))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._shape
+
+    @property
+    def displaced(self) -> bool:
+        """Whether corners are given."""
+        return self._corners is not None
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether z is 0 everywhere."""
+        return self._corners is None or not self._corners[..., 0].any()
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Return which pixels are not sensitive."""
+        return self._mask
+
+    def corners(self, rows: slice) -> Positions:
+        """Return the corners of pixels."""
+        if self._corners is None:
+            raise ValueError("there are no corners: the pixels are on a regular grid")
+        z, y, x = np.moveaxis(self._corners[rows].astype(np.float64), -1, 0)
+        return Positions(y, x, None if self.flat else z)
+
+    def centers(self, rows: slice) -> Positions:
+        """Return the mean of the corners."""
+        return _each(self.corners(rows), lambda values: values.mean(axis=-1))
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return corners and mask."""
+        given = {"corners": self._corners, "mask": self._mask, "orientation": np.asarray(self.orientation)}
+        return {name: values for name, values in given.items() if values is not None}
+
+
+class SplineDistortion(PixelShapes):
+    """Pixels displaced by two bicubic splines, as FIT2D describes the distortion of a detector.
+
+    The pixel corner (i, j) is at y = pixel1 · (i + Dy(j, i)) and x = pixel2 · (j + Dx(j, i)) (Hammersley et al., Nucl.
+    Instrum. Methods A 346 (1994) 312), its centre where the point (i + ½, j + ½) is.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns.
+    pixel1, pixel2 : float
+        Pixel size in m.
+    x_spline, y_spline : (ndarray, ndarray, ndarray)
+        Displacement along x and y in pixels: knots along x, knots along y, and coefficients (x, y).
+    path : str
+        File that they come from.
+    """
+
+    DEGREE = 3
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        pixel1: float,
+        pixel2: float,
+        x_spline: tuple[_Array, _Array, _Array],
+        y_spline: tuple[_Array, _Array, _Array],
+        *,
+        path: str = "",
+    ) -> None:
+        self.path = path
+        self._shape = (int(shape[0]), int(shape[1]))
+        self.pixel1, self.pixel2 = float(pixel1), float(pixel2)
+        self._splines = {"x": self._checked(x_spline), "y": self._checked(y_spline)}
+
+    def _checked(self, spline: tuple[_Array, _Array, _Array]) -> tuple[_Array, _Array, _Array]:
+        knots_x, knots_y, coefficients = (np.asarray(part, np.float64) for part in spline)
+        counts = (knots_x.size - self.DEGREE - 1, knots_y.size - self.DEGREE - 1)
+        if min(counts) < self.DEGREE + 1 or coefficients.size != counts[0] * counts[1]:
+            raise GeometryError(
+                f"{self.path or 'A spline'}: {knots_x.size} by {knots_y.size} knots do not go with "
+                f"{coefficients.size} coefficients.",
+                "The file is damaged: copy it again.",
+            )
+        if not all(np.isfinite(part).all() for part in (knots_x, knots_y, coefficients)):
+            raise GeometryError(f"{self.path or 'A spline'}: a number is not finite.", "Copy the file again.")
+        return knots_x, knots_y, coefficients.reshape(counts)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._shape
+
+    def displacement(self, y: _Array, x: _Array) -> tuple[_Array, _Array]:
+        """Return (Dy, Dx) in pixels where rows at `y` and columns at `x` (pixels) cross, each (y, x)."""
+        along_y, along_x = (_sum_splines(self._along_columns(axis, x), self._splines[axis][1], y) for axis in "yx")
+        return along_y, along_x
+
+    def _along_columns(self, axis: str, x: _Array) -> _Array:
+        """Return the coefficients summed over the splines along x, (splines along y, x)."""
+        knots_x, _, coefficients = self._splines[axis]
+        return _sum_splines(coefficients, knots_x, x).T
+
+    @cached_property
+    def _at_columns(self) -> dict[tuple[str, float], _Array]:
+        """The same for all corners (0) and all centres (½) of a row, kept because every row needs it."""
+        columns = {half: _steps(0, self._shape[1] + (half == 0), half) for half in (0.0, 0.5)}
+        return {(axis, half): self._along_columns(axis, x) for axis in "xy" for half, x in columns.items()}
+
+    def _points(self, y: _Array, half: float) -> Positions:
+        along_y, along_x = (_sum_splines(self._at_columns[axis, half], self._splines[axis][1], y) for axis in "yx")
+        x = np.arange(along_x.shape[1]) + half
+        return Positions(self.pixel1 * (along_y + y[:, np.newaxis]), self.pixel2 * (along_x + x[np.newaxis, :]))
+
+    def corners(self, rows: slice) -> Positions:
+        """Return the corners of pixels."""
+        start, stop, _ = rows.indices(self._shape[0])
+        grid = self._points(_steps(start, stop + 1, 0.0), 0.0)
+        return _each(grid, lambda edge: np.stack([edge[:-1, :-1], edge[1:, :-1], edge[1:, 1:], edge[:-1, 1:]], axis=-1))
+
+    def centers(self, rows: slice) -> Positions:
+        """Return the centres of pixels."""
+        start, stop, _ = rows.indices(self._shape[0])
+        return self._points(_steps(start, stop, 0.5), 0.5)
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return pixel sizes, shape, knots and coefficients."""
+        found = {"shape": np.asarray(self._shape), "pixel": np.asarray([self.pixel1, self.pixel2])}
+        for axis, parts in self._splines.items():
+            found |= dict(zip((f"{axis}_knots_x", f"{axis}_knots_y", f"{axis}_coefficients"), parts, strict=True))
+        return found
+
+
+def restored_pixels(kind: str, arrays: Mapping[str, NDArray[Any]], path: str) -> PixelShapes:
+    """Return pixels from the name of their class and what `PixelShapes.arrays` gave.
+
+    Raises
+    ------
+    KeyError
+        If an array is missing or there is no such class.
+    """
+    if kind == PixelTable.__name__:
+        orientation = int(arrays["orientation"])
+        return PixelTable(arrays.get("corners"), arrays.get("mask"), path=path, orientation=orientation)
+    if kind != SplineDistortion.__name__:
+        raise KeyError(kind)
+    along_x, along_y = (
+        (arrays[f"{axis}_knots_x"], arrays[f"{axis}_knots_y"], arrays[f"{axis}_coefficients"]) for axis in "xy"
+    )
+    rows, columns = (int(size) for size in arrays["shape"])
+    pixel1, pixel2 = (float(size) for size in arrays["pixel"])
+    return SplineDistortion((rows, columns), pixel1, pixel2, along_x, along_y, path=path)
+
+
+def _steps(start: int, stop: int, half: float) -> _Array:
+    return np.arange(start, stop, dtype=np.float64) + half
+
+
+def _sum_splines(coefficients: _Array, knots: _Array, places: _Array) -> _Array:
+    """Return Σ coefficient · B-spline at `places`, (places, ...), for coefficients (splines, ...); 4 terms each.
+
+    Beyond the knots the value at their end is kept.
+    """
+    from scipy.interpolate import BSpline
+
+    degree = SplineDistortion.DEGREE
+    inside = np.clip(places, knots[degree], knots[-degree - 1])
+    matrix = BSpline.design_matrix(inside, knots, degree)
+    weights, numbers = matrix.data.reshape(-1, degree + 1), matrix.indices.reshape(-1, degree + 1)
+    total = np.zeros((places.size, *coefficients.shape[1:]))
+    for term in range(degree + 1):
+        total += weights[:, term, np.newaxis] * coefficients[numbers[:, term]]
+    return total
