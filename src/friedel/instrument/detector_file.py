@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,8 @@ def _write_detector(file: Any, detector: Detector) -> None:
     for part, kind in (("entry_0000", "NXentry"), ("pyFAI", "NXsubentry"), (name, "NXdetector")):
         group = group.create_group(part)
         group.attrs["NX_class"] = kind
+        if kind == "NXentry":
+            group["start_time"] = datetime.now().astimezone().isoformat(timespec="seconds")
     displaced, flat = detector.displaced, detector.pixels is None or detector.pixels.flat
     group["API_VERSION"] = np.bytes_("1.1")
     group["IS_FLAT"], group["IS_CONTIGUOUS"], group["CORNERS"] = flat, not displaced, 4
@@ -266,8 +268,3 @@ def corner_table(detector: Detector) -> NDArray[np.float32]:
     """Return the corners of all pixels of the stored array: float32 (rows, columns, 4, 3), the last axis (z, y, x)."""
     p1, p2, p3 = detector.corner_positions(slice(None))
     return np.stack([np.zeros_like(p1) if p3 is None else p3, p1, p2], axis=-1).astype(np.float32)
-
-
-def with_file(detector: Detector, path: str | Path, *, overwrite: bool = False) -> Detector:
-    """Write the displaced pixels of a detector to a file, so that a PONI file can name it."""
-    return replace(write_nexus_detector(path, detector, overwrite=overwrite), orientation=detector.orientation)
