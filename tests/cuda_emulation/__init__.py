@@ -33,6 +33,7 @@ def emulate(monkeypatch):
     monkeypatch.setattr(cuda, "array_module", lambda: numpy_as_cupy)
     monkeypatch.setattr(cuda, "using", _using)
     monkeypatch.setattr(cuda, "_compiled", _compiled)
+    monkeypatch.setattr(cuda, "limits", lambda device: cuda.Limits(132, 227 * 1024, True))
     monkeypatch.setattr(cuda, "_kernels", {})
     monkeypatch.setattr(cuda, "new_stream", lambda device: None)
     monkeypatch.setattr(cuda, "wait_for", lambda stream: None)

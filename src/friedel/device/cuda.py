@@ -7,6 +7,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,37 @@ def using(device: int, stream: Any = None) -> Iterator[None]:
                 yield
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a device has.
+
+    Attributes
+    ----------
+    multiprocessors : int
+    shared_bytes : int
+        Shared memory that one block of threads can have.
+    bulk_copies : bool
+        Whether it copies to shared memory in bulk (compute capability 9.0).
+    """
+
+    multiprocessors: int
+    shared_bytes: int
+    bulk_copies: bool
+
+
+@cache
+def limits(device: int) -> Limits:
+    """Return what a device has."""
+    import cupy
+
+    attributes = cupy.cuda.Device(device).attributes
+    return Limits(
+        int(attributes["MultiProcessorCount"]),
+        int(attributes["MaxSharedMemoryPerBlockOptin"]),
+        int(attributes["ComputeCapabilityMajor"]) >= 9,
+    )
+
+
 def load_kernel(source: Path, name: str, defines: Mapping[str, int | str], device: int) -> Kernel:
     """Return a kernel of a .cu file, compiled for a device with these macros; compiled once for each process.
 
@@ -158,7 +191,7 @@ def load_kernel(source: Path, name: str, defines: Mapping[str, int | str], devic
 
 def shared_memory_limit(device: int) -> int:
     """Return the bytes of shared memory that a block of threads may have."""
-    return int(array_module().cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"])
+    return limits(device).shared_bytes
 
 
 def _compiled(source: Path, name: str, defines: Mapping[str, int | str], device: int) -> Kernel:
@@ -168,6 +201,5 @@ def _compiled(source: Path, name: str, defines: Mapping[str, int | str], device:
     with cupy.cuda.Device(device):
         kernel = cupy.RawKernel(source.read_text(encoding="utf-8"), name, options)
         # All that a block may have, instead of the 48 KiB that need no asking. This compiles now, not at first use.
-        attributes = cupy.cuda.Device(device).attributes
-        kernel.max_dynamic_shared_size_bytes = attributes["MaxSharedMemoryPerBlockOptin"] - kernel.shared_size_bytes
+        kernel.max_dynamic_shared_size_bytes = limits(device).shared_bytes - kernel.shared_size_bytes
     return kernel  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from friedel.core.errors import DataError
 from friedel.device import cuda
 
+from .cuda_tiles import THREADS as TILE_THREADS
+from .cuda_tiles import TILES_OF_PIECE, TilePlan
 from .scatter import BinSums, ErrorModel, PixelMap, _invalid_range, _type_number, per_pixel
 
 SOURCES = Path(__file__).parent / "cuda"
@@ -32,6 +34,13 @@ _MODELS: dict[ErrorModel, int] = {"none": 0, "poisson": 1, "variance": 2, "azimu
 _THREADS = 256
 _FRAMES_AT_ONCE = 4
 
+# The kernel of tiles: bytes of a tile up to which three of them are under way instead of two, and how many frames may
+# share one reading of the map.
+_SMALL_TILE_BYTES = 48 * 1024
+_FRAMES_OF_TILES = (8, 4, 2, 1)
+
+_MAP_ARRAYS = ("starts", "pixels", "shares", "weights", "dark", "dark_variance")
+_TILE_ARRAYS = ("offsets", "shares", "ends", "counted", "first_slots", "bin_starts", "tile_bins", "bin_slots")
 _NULL = np.uintp(0)
 
 # The highest bit of an entry's pixel number marks the one entry by which the pixel is counted.
@@ -53,6 +62,8 @@ class CudaScatter:
         Threads that share the pixels of a bin.
     total_count : float
         Σ c over all pixels and bins.
+    tiles : TilePlan or None
+        The map tile by tile, if that is faster; its arrays lie on the device.
     arrays : dict of str to device array or None
         ``starts`` int64 (n_bins + 1,): the entries of bin b are those from starts[b] to starts[b + 1];
         ``pixels`` uint32 and ``shares`` float32 or None (all 1), one for each entry; ``weights`` float32, ``dark`` and
@@ -65,6 +76,7 @@ class CudaScatter:
     device: int
     lanes: int
     total_count: float
+    tiles: TilePlan | None
     arrays: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -100,20 +112,32 @@ class CudaScatter:
         d, dv = (per_pixel(a, name, n, np.float64) for a, name in ((dark, "dark"), (dark_variance, "dark_variance")))
         if dv is not None and (dv < 0).any():
             raise DataError("dark_variance has values below zero.", "Give the squares of the errors.")
-        entries = EntriesByBin.of(pixel_map, _usable(w, d, dv, n))
+        pixels, bins, shares, counted = _entries(pixel_map, _usable(w, d, dv, n))
+        entries = EntriesByBin.of(pixels, bins, shares, counted, pixel_map.n_bins)
         arrays = entries.arrays() | {"weights": w, "dark": d, "dark_variance": dv}
         arrays["constants"] = entries.constants(w, d, dv)
         per_bin = len(entries.pixels) / max(pixel_map.n_bins, 1)
         lanes = 1 << min(max(math.ceil(math.log2(max(per_bin / 4, 1))), 0), 5)
+        tiles = None
+        if cuda.limits(device).bulk_copies:
+            tiles = TilePlan.of(n, pixel_map.n_bins, pixels, bins, shares, counted)
         with cuda.using(device):
-            xp = cuda.array_module()
-            held = {name: None if array is None else xp.asarray(array) for name, array in arrays.items()}
-        return cls(n, pixel_map.n_bins, device, lanes, float(arrays["constants"][2].sum()), held)
+            held = _on_device(arrays)
+            if tiles is not None:
+                tiles = replace(tiles, arrays=_on_device(tiles.arrays))
+        return cls(n, pixel_map.n_bins, device, lanes, float(arrays["constants"][2].sum()), tiles, held)
 
     @property
     def nbytes(self) -> int:
         """Memory of the map on the device, in bytes."""
-        return sum(array.nbytes for array in self.arrays.values() if array is not None)
+        arrays = [*self.arrays.values(), *(self.tiles.arrays.values() if self.tiles else ())]
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def nbytes_of_frame(self, error_model: ErrorModel = "none") -> int:
+        """Return the device memory that the sums and patterns of a frame take at most, in bytes."""
+        sums = 8 * self.n_bins * (4 + (error_model != "none"))
+        pieces = 16 * self.n_bins * self.tiles.n_pieces if self.tiles else 0
+        return sums + pieces + 3 * 4 * self.n_bins
 
     def __call__(
         self,
@@ -158,7 +182,12 @@ class CudaScatter:
         self._check(frames)
         with cuda.using(self.device, stream):
             given = None if variance is None else self._variance_rows(variance, len(frames))
-            return self._gather(frames, error_model, given, dummy, delta_dummy)
+            frames = cuda.array_module().ascontiguousarray(frames)
+            marks = Marks.of(np.dtype(frames.dtype), dummy, delta_dummy)
+            layout = self._layout(frames.dtype, error_model, len(frames))
+            if layout is None:
+                return self._gather(frames, error_model, given, marks)
+            return self._by_tiles(frames, error_model, marks, *layout)
 
     def finish(
         self,
@@ -253,13 +282,104 @@ class CudaScatter:
             raise DataError("variance has values below zero.", "Give the squares of the errors.")
         return array.reshape(-1, self.n_pixels)
 
-    def _gather(
-        self, frames: Any, error_model: ErrorModel, variance: Any, dummy: float | None, delta_dummy: float
-    ) -> BinSums:
+    def _layout(self, dtype: Any, error_model: ErrorModel, n: int) -> tuple[int, int] | None:
+        """Return the stages and frames at once of the kernel of tiles; None if it cannot do this."""
+        tiles, kind = self.tiles, np.dtype(dtype)
+        if tiles is None or error_model not in ("none", "poisson") or kind.itemsize > 4 or n == 0:
+            return None
+        limits = cuda.limits(self.device)
+        stages = 3 if tiles.tile * kind.itemsize <= _SMALL_TILE_BYTES else 2
+        best: tuple[float, int] | None = None
+        for frames in _FRAMES_OF_TILES:
+            if tiles.shared_bytes(kind, error_model == "poisson", stages, frames) > limits.shared_bytes - 1024:
+                continue
+            blocks = -(-n // frames) * tiles.n_pieces
+            rounds = -(-blocks // limits.multiprocessors)
+            # What the multiprocessors do, in frames of a piece; reading the map once takes a part of one of these.
+            work = rounds * (min(frames, n) + 0.2)
+            if best is None or work < best[0]:
+                best = work, frames
+        return None if best is None else (stages, best[1])
+
+    def _by_tiles(self, frames: Any, error_model: ErrorModel, marks: Marks, stages: int, at_once: int) -> BinSums:
+        xp = cuda.array_module()
+        tiles, n, n_bins = self.tiles, len(frames), self.n_bins
+        assert tiles is not None
+        poisson, checked = error_model == "poisson", marks.marked or frames.dtype.kind == "f"
+        pieces = xp.empty((n, tiles.n_pieces, n_bins, 1 + poisson))
+        invalid = xp.zeros(n, np.int32) if checked else None
+        negative = xp.zeros(n, np.uint64)
+        defines = pixel_macros(frames.dtype) | tiles.macros()
+        defines |= {"POISSON": int(poisson), "CHECKED": int(checked), "MARKED": int(marks.marked)}
+        defines |= {"STAGES": stages, "FRAMES": at_once}
+        cuda.load_kernel(SOURCES / "scatter.cu", "scatter", defines, self.device)(
+            (-(-n // at_once) * tiles.n_pieces,),
+            (TILE_THREADS,),
+            _pointers(
+                frames,
+                np.int32(n),
+                np.int64(self.n_pixels),
+                np.int32(n_bins),
+                np.int32(tiles.n_tiles),
+                np.int32(TILES_OF_PIECE),
+                np.int32(tiles.n_pieces),
+                *(tiles.arrays[name] for name in _TILE_ARRAYS),
+                *marks.arguments(),
+                pieces,
+                invalid,
+                negative,
+            ),
+            shared_mem=tiles.shared_bytes(np.dtype(frames.dtype), poisson, stages, at_once),
+        )
+        signal, spread = xp.empty((n, n_bins)), xp.empty((n, n_bins)) if poisson else None
+        cuda.load_kernel(SOURCES / "scatter.cu", "merge", defines, self.device)(
+            (min(-(-n * n_bins // _THREADS), 4096),),
+            (_THREADS,),
+            _pointers(
+                pieces,
+                np.int32(n),
+                np.int32(tiles.n_pieces),
+                np.int32(n_bins),
+                self.arrays["constants"],
+                np.int32(self.arrays["dark"] is not None and not checked),
+                np.int32(self.arrays["dark_variance"] is not None and not checked),
+                signal,
+                spread,
+            ),
+        )
+        shared = [self.arrays["constants"][row : row + 1] for row in range(3)]
+        if checked:
+            shared = self._normalized(frames, marks, invalid, signal, spread)
+        normalization, normalization_squared, count = shared
+        return BinSums(signal, normalization, normalization_squared, count, spread, negative.view(np.int64))
+
+    def _normalized(self, frames: Any, marks: Marks, invalid: Any, signal: Any, spread: Any) -> list[Any]:
+        """Return N, N2 and n of frames some of which have invalid pixels; takes their dark out of the signal."""
         xp = cuda.array_module()
         n = len(frames)
-        frames = xp.ascontiguousarray(frames)
-        marks = Marks.of(np.dtype(frames.dtype), dummy, delta_dummy)
+        own = [xp.empty((n, self.n_bins)) for _ in range(3)]
+        self._kernel("normalize", frames.dtype, "none", True, marks)(
+            (-(-self.n_bins // (_THREADS // self.lanes)) * n,),
+            (_THREADS,),
+            _pointers(
+                frames,
+                np.int32(n),
+                np.int64(self.n_pixels),
+                np.int32(self.n_bins),
+                *(self.arrays[name] for name in _MAP_ARRAYS),
+                *marks.arguments(),
+                self.arrays["constants"],
+                invalid,
+                signal,
+                spread,
+                *own,
+            ),
+        )
+        return own
+
+    def _gather(self, frames: Any, error_model: ErrorModel, variance: Any, marks: Marks) -> BinSums:
+        xp = cuda.array_module()
+        n = len(frames)
         checked = marks.marked or frames.dtype.kind == "f" or variance is not None
         signal = xp.empty((n, self.n_bins))
         spread = None if error_model == "none" else xp.empty((n, self.n_bins))
@@ -267,7 +387,7 @@ class CudaScatter:
         own: list[Any] = [xp.empty((n, self.n_bins)) if checked else None for _ in range(3)]
         if n and self.n_bins:
             blocks = -(-self.n_bins // (_THREADS // self.lanes)) * -(-n // _FRAMES_AT_ONCE)
-            self._kernel(frames.dtype, error_model, checked, marks)(
+            self._kernel("gather", frames.dtype, error_model, checked, marks)(
                 (blocks,),
                 (_THREADS,),
                 _pointers(
@@ -275,7 +395,7 @@ class CudaScatter:
                     np.int32(n),
                     np.int64(self.n_pixels),
                     np.int32(self.n_bins),
-                    *(self.arrays[name] for name in ("starts", "pixels", "shares", "weights", "dark", "dark_variance")),
+                    *(self.arrays[name] for name in _MAP_ARRAYS),
                     variance,
                     np.int64(0 if variance is None or len(variance) == 1 else self.n_pixels),
                     *marks.arguments(),
@@ -290,7 +410,7 @@ class CudaScatter:
         normalization, normalization_squared, count = shared
         return BinSums(signal, normalization, normalization_squared, count, spread, negative.view(np.int64))
 
-    def _kernel(self, dtype: Any, error_model: ErrorModel, checked: bool, marks: Marks) -> cuda.Kernel:
+    def _kernel(self, name: str, dtype: Any, error_model: ErrorModel, checked: bool, marks: Marks) -> cuda.Kernel:
         defines = pixel_macros(dtype) | {
             "MODEL": _MODELS[error_model],
             "LANES": self.lanes,
@@ -302,7 +422,7 @@ class CudaScatter:
             "CHECKED": int(checked),
             "MARKED": int(marks.marked),
         }
-        return cuda.load_kernel(SOURCES / "gather.cu", "gather", defines, self.device)
+        return cuda.load_kernel(SOURCES / "gather.cu", name, defines, self.device)
 
 
 @dataclass(frozen=True)
@@ -348,6 +468,7 @@ def pixel_macros(dtype: Any) -> dict[str, int | str]:
     kind = np.dtype(dtype)
     return {
         "PIXEL": PIXEL_TYPES[kind.str[1:]],
+        "PIXEL_BYTES": kind.itemsize,
         "PIXEL_IS_FLOAT": int(kind.kind == "f"),
         "PIXEL_IS_SIGNED": int(kind.kind in "if"),
     }
@@ -370,26 +491,22 @@ class EntriesByBin:
     shares: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, pixel_map: PixelMap, keep: npt.NDArray[np.bool_]) -> EntriesByBin:
-        """Sort the entries of the pixels to keep."""
+    def of(
+        cls,
+        pixels: npt.NDArray[np.uint32],
+        bins: npt.NDArray[np.int32],
+        shares: npt.NDArray[np.float32],
+        counted: npt.NDArray[np.bool_],
+        n_bins: int,
+    ) -> EntriesByBin:
+        """Sort entries that are in the order of pixels."""
         from scipy.sparse import csr_array
 
-        lengths = np.diff(pixel_map.pointers)
-        of_pixel = np.repeat(np.arange(pixel_map.n_pixels, dtype=np.uint32), lengths)
-        bins, shares = pixel_map.bins, pixel_map.weights
-        if not keep.all():
-            taken = keep[of_pixel]
-            of_pixel, bins, shares = of_pixel[taken], bins[taken], shares[taken]
-        counted = np.zeros(len(of_pixel), bool)
-        contributing = np.flatnonzero(shares != 0)
-        first = np.ones(len(contributing), bool)
-        np.not_equal(of_pixel[contributing][1:], of_pixel[contributing][:-1], out=first[1:])
-        counted[contributing[first]] = True
         # One row for each entry, so that columns keep the order of the entries: a counting sort.
         rows = np.arange(len(bins) + 1, dtype=np.int64)
-        by_bin = csr_array((np.arange(len(bins)), bins, rows), shape=(len(bins), pixel_map.n_bins)).tocsc()
+        by_bin = csr_array((np.arange(len(bins)), bins, rows), shape=(len(bins), n_bins)).tocsc()
         order = by_bin.data
-        tagged = of_pixel | np.where(counted, _COUNTED, np.uint32(0))
+        tagged = pixels | np.where(counted, _COUNTED, np.uint32(0))
         return cls(by_bin.indptr.astype(np.int64), tagged[order], np.ascontiguousarray(shares[order], np.float32))
 
     def arrays(self) -> dict[str, Any]:
@@ -413,6 +530,28 @@ class EntriesByBin:
         terms.append(np.zeros_like(c) if dark_variance is None else c**2 * dark_variance[pixel])
         terms.append(c**2)
         return np.stack([np.bincount(bins, term, n_bins).astype(np.float64) for term in terms])
+
+
+def _on_device(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    xp = cuda.array_module()
+    return {name: None if array is None else xp.asarray(array) for name, array in arrays.items()}
+
+
+def _entries(
+    pixel_map: PixelMap, keep: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return pixel, bin and share of the entries of the pixels to keep, and by which of them a pixel is counted."""
+    of_pixel = np.repeat(np.arange(pixel_map.n_pixels, dtype=np.uint32), np.diff(pixel_map.pointers))
+    bins, shares = pixel_map.bins, pixel_map.weights
+    if not keep.all():
+        taken = keep[of_pixel]
+        of_pixel, bins, shares = of_pixel[taken], bins[taken], shares[taken]
+    counted = np.zeros(len(of_pixel), bool)
+    contributing = np.flatnonzero(shares != 0)
+    first = np.ones(len(contributing), bool)
+    np.not_equal(of_pixel[contributing][1:], of_pixel[contributing][:-1], out=first[1:])
+    counted[contributing[first]] = True
+    return of_pixel, bins, shares, counted
 
 
 def _usable(

@@ -156,3 +156,57 @@ extern "C" __global__ void __launch_bounds__(256) gather(
 #endif
     }
 }
+
+#if CHECKED
+// The normalization, its square and the count of frames summed by `scatter`: shared by all frames without invalid
+// pixels, summed over the valid pixels of the others; and the dark goes out of the signal, its variance to the spread.
+extern "C" __global__ void __launch_bounds__(256) normalize(
+    const PIXEL *__restrict__ frames, int n_frames, long long n_pixels, int n_bins, const long long *__restrict__ starts,
+    const unsigned int *__restrict__ pixels, const float *__restrict__ shares, const float *__restrict__ weights,
+    const double *__restrict__ dark, const double *__restrict__ dark_variance, unsigned int lowest, unsigned int span,
+    double dummy, double delta, const double *__restrict__ constants, const int *__restrict__ invalid,
+    double *__restrict__ signal, double *__restrict__ spread, double *__restrict__ normalization,
+    double *__restrict__ normalization_squared, double *__restrict__ count) {
+    const int bins_of_block = blockDim.x / LANES;
+    const int blocks_of_frame = (n_bins + bins_of_block - 1) / bins_of_block;
+    const int lane = threadIdx.x % LANES;
+    const int bin = (blockIdx.x % blocks_of_frame) * bins_of_block + threadIdx.x / LANES;
+    const int frame = blockIdx.x / blocks_of_frame;
+    const bool has_bin = bin < n_bins;
+    double n = 0, n2 = 0, c1 = 0, d = 0, dv = 0;
+    if (!invalid[frame]) {
+        if (has_bin) {
+            n = constants[bin];
+            n2 = constants[1LL * n_bins + bin];
+            c1 = constants[2LL * n_bins + bin];
+            d = constants[4LL * n_bins + bin];
+            dv = constants[5LL * n_bins + bin];
+        }
+    } else {
+        const long long end = has_bin ? starts[bin + 1] : 0;
+        for (long long entry = (has_bin ? starts[bin] : 0) + lane; entry < end; entry += LANES) {
+            const unsigned int pixel = pixels[entry] & 0x7fffffffu;
+            const double c = SHARED_PIXELS ? shares[entry] : 1.0;
+            const double w = WEIGHTED ? weights[pixel] : 1.0;
+            if (!is_valid(frames[frame * n_pixels + pixel], lowest, span, dummy, delta)) continue;
+            n += c * w;
+            n2 += c * w * (c * w);
+            c1 += c;
+            if (DARK) d += c * dark[pixel];
+            if (DARK_VARIANCE) dv += c * c * dark_variance[pixel];
+        }
+        n = sum_of_lanes(n);
+        n2 = sum_of_lanes(n2);
+        c1 = sum_of_lanes(c1);
+        if (DARK) d = sum_of_lanes(d);
+        if (DARK_VARIANCE) dv = sum_of_lanes(dv);
+    }
+    if (!has_bin || lane) return;
+    const long long at = (long long)frame * n_bins + bin;
+    normalization[at] = n;
+    normalization_squared[at] = n2;
+    count[at] = c1;
+    if (DARK) signal[at] -= d;
+    if (DARK_VARIANCE && spread) spread[at] += dv;
+}
+#endif
