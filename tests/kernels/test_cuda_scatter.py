@@ -9,6 +9,7 @@ from cuda_emulation import emulate
 from friedel.core.errors import DataError
 from friedel.device import cuda
 from friedel.device.choice import gpu_count
+from friedel.kernels import cuda_tiles
 from friedel.kernels.cuda_scatter import CudaScatter
 from friedel.kernels.scatter import BinSums, reference_scatter
 from kernels.test_scatter import (
@@ -52,6 +53,12 @@ def assert_agrees(pixel_map, frames, tolerance=1e-10, build=None, **kwargs):
     sums = summed(CudaScatter.build(pixel_map, **build), frames, **kwargs)
     assert_close(sums, reference_scatter(pixel_map, frames, **build, **kwargs), tolerance)
     return sums
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(cuda_tiles, "MOST_PIXELS", 2048)
+    monkeypatch.setattr(cuda_tiles, "TILES_OF_PIECE", 3)
 
 
 CASES = [(model, "u4", True) for model in MODELS] + [("poisson", dtype, False) for dtype in TYPES]
@@ -182,6 +189,36 @@ def test_finished_patterns_are_ratios_of_the_sums(on, dummy):
             np.testing.assert_allclose(found[name], np.where(norm == 0, -7, want), rtol=1e-6)
     whole = reference_scatter(pixel_map, frames[:1], **corrections()).count.sum()
     np.testing.assert_allclose(found["valid_fraction"], expected.count.sum(axis=1) / whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "splitting", "dummy"), [("u4", False, None), ("i2", False, 30), ("u2", True, 30)])
+def test_frames_of_several_pieces(on, small_tiles, dtype, splitting, dummy):
+    pixel_map = radial_map(splitting=splitting)
+    scatter = CudaScatter.build(pixel_map, **corrections())
+    assert scatter.tiles is not None
+    assert scatter.tiles.n_pieces == 4
+    frames = frames_of(dtype, 9)
+    frames[1::2][frames[1::2] == 30] = 31  # every other frame has no invalid pixels
+    kwargs = {"error_model": "poisson", "dummy": dummy}
+    together = summed(scatter, frames, **kwargs)
+    assert_close(together, reference_scatter(pixel_map, frames, **corrections(), **kwargs), 1e-9)
+    for number in (0, 1, 8):
+        alone = summed(scatter, frames[number : number + 1], **kwargs)
+        assert alone.signal.tobytes() == together.signal[number].tobytes()
+        assert alone.variance.tobytes() == together.variance[number].tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_frames_that_start_anywhere_in_memory(on, small_tiles, dtype):
+    pixel_map, frames = radial_map(splitting=False), frames_of(dtype, 4)
+    xp = cuda.array_module()
+    memory = xp.zeros(frames.size + 5, dtype)
+    placed = memory[3 : 3 + frames.size].reshape(frames.shape)
+    placed[...] = xp.asarray(frames)
+    sums = CudaScatter.build(pixel_map)(placed, error_model="poisson")
+    expected = reference_scatter(pixel_map, frames, error_model="poisson")
+    np.testing.assert_allclose(xp.asnumpy(sums.signal), expected.signal, rtol=1e-12)
+    np.testing.assert_allclose(xp.asnumpy(sums.variance), expected.variance, rtol=1e-12)
 
 
 def test_map_without_entries(on):

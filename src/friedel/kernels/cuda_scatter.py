@@ -15,7 +15,7 @@ from friedel.core.errors import DataError
 from friedel.device import cuda
 
 from .cuda_tiles import THREADS as TILE_THREADS
-from .cuda_tiles import TILES_OF_PIECE, TilePlan
+from .cuda_tiles import TilePlan
 from .scatter import BinSums, ErrorModel, PixelMap, _invalid_range, _type_number, per_pixel
 
 SOURCES = Path(__file__).parent / "cuda"
@@ -321,7 +321,7 @@ class CudaScatter:
                 np.int64(self.n_pixels),
                 np.int32(n_bins),
                 np.int32(tiles.n_tiles),
-                np.int32(TILES_OF_PIECE),
+                np.int32(tiles.tiles_of_piece),
                 np.int32(tiles.n_pieces),
                 *(tiles.arrays[name] for name in _TILE_ARRAYS),
                 *marks.arguments(),

@@ -13,8 +13,8 @@ MOST_ENTRIES = 32
 TILES_OF_PIECE = 8
 
 # Pixel numbers in a tile, times 4, are kept in 16 bits.
-_MOST_PIXELS = 16384
-_ALIGNMENT = 512
+MOST_PIXELS = 16384
+_STEP = 512
 
 # Below this many entries of a bin in a tile there is nothing to gain from sorting them; above this many slots of one
 # bin a single thread adds them too slowly.
@@ -29,6 +29,8 @@ class TilePlan:
     Attributes
     ----------
     n_bins, n_tiles : int
+    tiles_of_piece : int
+        Tiles that are summed together; the sums of the pieces are then added in their order.
     tile : int
         Pixels of a tile.
     entries : int
@@ -45,6 +47,7 @@ class TilePlan:
 
     n_bins: int
     n_tiles: int
+    tiles_of_piece: int
     tile: int
     entries: int
     slots: int
@@ -61,7 +64,6 @@ class TilePlan:
         bins: npt.NDArray[np.int32],
         shares: npt.NDArray[np.float32],
         counted: npt.NDArray[np.bool_],
-        most_pixels: int = _MOST_PIXELS,
     ) -> TilePlan | None:
         """Deal the entries of a map, which are in the order of pixels; None if the map is not worth it.
 
@@ -70,10 +72,8 @@ class TilePlan:
         n_pixels, n_bins : int
         pixels, bins, shares, counted : ndarray, shape (n_entries,)
             Pixel and bin of each entry, share of the pixel, and whether the pixel is counted by this entry.
-        most_pixels : int
-            Of a tile, a multiple of 512.
         """
-        tile = _largest_tile(pixels, n_pixels, min(most_pixels, _MOST_PIXELS))
+        tile = _largest_tile(pixels, n_pixels)
         if tile is None:
             return None
         n_tiles = -(-n_pixels // tile)
@@ -114,6 +114,7 @@ class TilePlan:
         return cls(
             n_bins,
             n_tiles,
+            TILES_OF_PIECE,
             tile,
             entries,
             int(in_tile.max()),
@@ -133,8 +134,8 @@ class TilePlan:
 
     @property
     def n_pieces(self) -> int:
-        """Number of pieces of a frame: what is summed together, and then added in a fixed order."""
-        return -(-self.n_tiles // TILES_OF_PIECE)
+        """Number of pieces of a frame."""
+        return -(-self.n_tiles // self.tiles_of_piece)
 
     def macros(self) -> dict[str, int | str]:
         """Return the macros that tell the kernel the shape of the plan."""
@@ -162,11 +163,11 @@ class TilePlan:
         return word * (1 + poisson) if dtype.kind == "i" else word
 
 
-def _largest_tile(pixels: npt.NDArray[np.uint32], n_pixels: int, most: int) -> int | None:
+def _largest_tile(pixels: npt.NDArray[np.uint32], n_pixels: int) -> int | None:
     """Return the most pixels of a tile such that the entries of each fit the threads; None if none will do."""
     if not len(pixels):
         return None
-    for tile in range(most, 0, -_ALIGNMENT):
+    for tile in range(MOST_PIXELS, 0, -_STEP):
         counts = np.diff(np.searchsorted(pixels, np.arange(0, n_pixels + tile, tile)))
         if counts.max() <= THREADS * MOST_ENTRIES:
             return tile
