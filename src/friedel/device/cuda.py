@@ -166,7 +166,7 @@ def limits(device: int) -> Limits:
     return Limits(
         int(attributes["MultiProcessorCount"]),
         int(attributes["MaxSharedMemoryPerBlockOptin"]),
-        int(attributes["ComputeCapabilityMajor"]) >= 9,
+        int(cupy.cuda.Device(device).compute_capability) >= 90,
     )
 
 
