@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from friedel.kernels import splitting
-from friedel.kernels.splitting import Axis, Shares, half_widths, split_boxes, split_centers, split_polygons
+from friedel.kernels.splitting import (
+    Axis,
+    Shares,
+    corner_boxes,
+    half_widths,
+    split_boxes,
+    split_centers,
+    split_polygons,
+)
 
 TURN = 2 * math.pi
 
@@ -208,3 +216,26 @@ def test_the_extent_is_that_of_finite_values_of_unmasked_pixels() -> None:
     mask = np.array([[False, False], [True, False]])
     assert splitting.extent(values, mask) == splitting.extent_reference(values, mask) == (1.0, 5.0)
     assert splitting.extent(values, np.ones((2, 2), bool)) == (math.inf, -math.inf)
+
+
+def test_the_smallest_box_of_the_corners() -> None:
+    corners = np.array([[1.0, 2.0, 3.0, 1.5], [4.0, 4.0, 4.0, 4.0]])
+    middle, half = corner_boxes(corners)
+    np.testing.assert_array_equal(middle, [2.0, 4.0])
+    np.testing.assert_array_equal(half, [1.0, 0.0])
+
+
+@given(st.floats(-3.1, 3.1), st.lists(st.floats(-0.7, 0.7), min_size=4, max_size=4))
+def test_boxes_of_angles_do_not_depend_on_the_cut(at, offsets) -> None:
+    """Four corners about an angle, brought back into one turn, give the box that they have without the cut."""
+    plain = at + np.array([offsets])
+    wrapped = (plain + np.pi) % (2 * np.pi) - np.pi
+    expected = corner_boxes(plain)
+    middle, half = corner_boxes(wrapped, 2 * np.pi)
+    np.testing.assert_allclose(half, expected[1], atol=1e-9)
+    np.testing.assert_allclose(np.exp(1j * middle), np.exp(1j * expected[0]), atol=1e-9)
+
+
+def test_the_box_of_a_pixel_round_the_beam_goes_all_round() -> None:
+    _, half = corner_boxes(np.array([[-2.4, 2.2, 0.8, -0.7], [0.0, 0.2, 0.4, 0.1]]), 2 * np.pi)
+    np.testing.assert_allclose(half, [np.pi, 0.2])

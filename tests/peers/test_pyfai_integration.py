@@ -27,6 +27,8 @@ MODELS = ("none", "poisson", "azimuthal", "variance")
 FACTOR = 1.7
 CORNER_PIXEL = (0, 231)  # only its third corner reaches across a limit between two azimuthal bins
 
+PSEUDO_PIXELS = ((100, 231), (300, 50))
+
 CODE = """
 from pyFAI.detectors import Detector
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
@@ -67,6 +69,13 @@ for splitting, theirs in names.items():
             outputs[f"unweighted.{splitting}.{model}.std"] = found.std
     outputs[f"std.{splitting}"] = ai.integrate1d_ng(inputs["frame"], int(inputs["npt"]), unit="2th_deg",
          radial_range=tuple(inputs["range"]), method=method, **corrected, error_model="poisson").std
+    if splitting == "full":
+        for number, pixel in enumerate(inputs["pseudo_pixels"]):
+            one = np.zeros(inputs["frame"].shape, np.float32)
+            one[tuple(pixel)] = 1.0
+            outputs[f"pseudo.{number}"] = ai.integrate2d_ng(one, 600, 3600, unit="2th_deg", correctSolidAngle=False,
+                radial_range=tuple(inputs["range"]), azimuth_range=tuple(inputs["sector"]),
+                method=("pseudo", "histogram", "cython")).sum_signal
     single = np.zeros(inputs["frame"].shape, np.float32)
     single[tuple(inputs["corner_pixel"])] = 1.0
     outputs[f"single.{splitting}"] = ai.integrate2d_ng(single, int(inputs["npt_2d"]), int(inputs["npt_azimuth"]),
@@ -121,6 +130,7 @@ def theirs(scene) -> dict[str, np.ndarray]:
         sector=np.array(SECTOR),
         factor=FACTOR,
         corner_pixel=np.array(CORNER_PIXEL),
+        pseudo_pixels=np.array(PSEUDO_PIXELS),
     )
 
 
@@ -224,6 +234,22 @@ def test_cakes(scene, theirs, splitting, model) -> None:
     if model != "none":
         sigma, expected = found.intensity_errors[0][inner][seen], theirs[key + ".sigma"][inner][seen]
         np.testing.assert_allclose(sigma, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("number", range(len(PSEUDO_PIXELS)))
+def test_boxes_of_the_corners(theirs, number) -> None:
+    """pyFAI has this splitting in cakes alone, and there the shares of one pixel sum to 30 instead of 1."""
+    radial_map = RadialMap.build(
+        geometry(), npt=600, npt_azimuth=3600, unit="2th_deg", radial_range=RANGE, azimuth_range=SECTOR,
+        splitting="pseudo", solid_angle=False, keep_sums=True,
+    )  # fmt: skip
+    frame = np.zeros((1, *SHAPE), np.float32)
+    frame[0][PSEUDO_PIXELS[number]] = 1.0
+    shares = radial_map(frame).sums.signal.reshape(radial_map.bins)
+    assert shares.sum() == pytest.approx(1.0)
+    unscaled = theirs[f"pseudo.{number}"]
+    assert unscaled.sum() > 10
+    np.testing.assert_allclose(shares, unscaled / unscaled.sum(), atol=2e-4)
 
 
 def test_a_polygon_across_two_azimuthal_bins(theirs) -> None:

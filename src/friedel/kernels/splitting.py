@@ -1,6 +1,7 @@
 """The sparse map pixel -> bins: which share of each pixel belongs to which bin of a grid.
 
-A pixel is a point ("none"), an upright box around its centre ("bbox"), or the polygon of its corners ("full"), in a
+A pixel is a point ("none"), an upright box around its centre ("bbox"), the smallest upright box that holds its corners
+("pseudo"), or the polygon of its corners ("full"), in a
 plane of two coordinates: a radial one and an azimuth, or any other two. Its share in a bin is the fraction of its area
 that lies in the bin, so that the shares of a pixel inside the grid sum to one. At the edges of the grid only the true
 overlap counts. Where the azimuth is an angle (`Axis.turn` > 0) a pixel that crosses the cut of the angle is one pixel,
@@ -273,6 +274,32 @@ def half_widths_reference(centers: Floats, corners: Floats, turn: float = 0.0) -
         np.minimum(distance, np.abs(turn - distance), out=distance)
     result: Floats = distance.max(axis=-1)
     return result
+
+
+def corner_boxes(corners: Floats, turn: float = 0.0) -> tuple[Floats, Floats]:
+    """Return the middle and half the width of the smallest interval that holds all corners of a pixel.
+
+    Parameters
+    ----------
+    corners : ndarray of float64, shape (..., 4)
+        In order round the pixel.
+    turn : float
+        Length of a full turn where the coordinate is an angle: it runs on past the cut, and all round in the pixel
+        that contains the beam.
+
+    Returns
+    -------
+    middle, half_width : ndarray of float64, shape (...)
+    """
+    if not turn:
+        low, high = corners.min(axis=-1), corners.max(axis=-1)
+        return 0.5 * (low + high), 0.5 * (high - low)
+    steps = np.diff(corners, axis=-1, append=corners[..., :1])
+    steps -= turn * np.round(steps / turn)
+    running = corners[..., :1] + np.cumsum(steps, axis=-1)  # corners 1, 2, 3 and 0 again, after going all round
+    low, high = running.min(axis=-1), running.max(axis=-1)
+    around = np.abs(running[..., 3] - corners[..., 0]) > 0.5 * turn
+    return 0.5 * (low + high), np.where(around, 0.5 * turn, 0.5 * (high - low))
 
 
 def extent(values: Floats, mask: Flags) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from friedel.kernels.scatter import reference_scatter
 from friedel.techniques.integration import FrameBlock, RadialMap, StreamedMap
 
 SHAPE = (60, 50)
-SPLITTINGS = ("none", "bbox", "full")
+SPLITTINGS = ("none", "bbox", "pseudo", "full")
 
 
 def setup(**changes) -> Geometry:

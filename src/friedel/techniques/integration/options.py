@@ -42,8 +42,9 @@ class Binning:
         Number of radial bins.
     unit : str
         What the bins of a pattern are in: "q_nm^-1", "2th_deg", "qip_nm^-1", "formula: ...", see `core.units`.
-    splitting : {"none", "bbox", "full"}
-        How a pixel is shared between bins: by its centre, by the box around it, or by its exact polygon.
+    splitting : {"none", "bbox", "pseudo", "full"}
+        How a pixel is shared between bins: by its centre, by the box around its centre that reaches the farthest
+        corner, by the smallest box that holds its corners, or by its exact polygon.
     npt_azimuth : int, optional
         Number of azimuthal bins; makes the result a cake (azimuth, radial).
     azimuthal : bool

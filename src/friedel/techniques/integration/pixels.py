@@ -19,11 +19,20 @@ from numpy.typing import NDArray
 from friedel.core.units import Unit, unit_named
 from friedel.instrument import Geometry
 from friedel.instrument.coordinates import SamplePose
-from friedel.kernels.splitting import Axis, Shares, extent, half_widths, split_boxes, split_centers, split_polygons
+from friedel.kernels.splitting import (
+    Axis,
+    Shares,
+    corner_boxes,
+    extent,
+    half_widths,
+    split_boxes,
+    split_centers,
+    split_polygons,
+)
 
 from .wedge import shares_of_parts, torn_pixels, with_parts
 
-Splitting = Literal["none", "bbox", "full"]
+Splitting = Literal["none", "bbox", "pseudo", "full"]
 Discontinuity = Literal["pi", "0"]
 Result = TypeVar("Result")
 
@@ -118,7 +127,7 @@ class Slab:
 
     def radial_extent(self, splitting: Splitting) -> tuple[float, float]:
         """Return the lowest and highest radial coordinate that unmasked pixels reach."""
-        if splitting == "full":
+        if splitting in ("pseudo", "full"):
             return extent(self.radial_corners(), self.mask)
         centers = self.radial_centers()
         if splitting == "none":
@@ -132,7 +141,7 @@ class Slab:
         if splitting == "none":
             return extent(centers, self.mask)
         corners = self.azimuth_corners()
-        if splitting == "full":
+        if splitting in ("pseudo", "full"):
             across = half_widths(centers, corners) > math.pi
             # A pixel across the cut of an angle reaches both ends of the circle.
             if self.plane.angular and (across & ~self.mask).any():
@@ -145,6 +154,8 @@ class Slab:
         """Return which share of each pixel belongs to which bin."""
         if splitting == "full":
             return self._polygon_shares(radial, azimuth)
+        if splitting == "pseudo":
+            return self._corner_box_shares(radial, azimuth)
         centers = self.radial_centers()
         angles = self.azimuth_centers() if azimuth else None
         if splitting == "none":
@@ -152,6 +163,17 @@ class Slab:
         half = half_widths(centers, self.radial_corners())
         half_angles = half_widths(angles, self.azimuth_corners(), self.plane.turn) if angles is not None else None
         return split_boxes(centers, half, radial, angles, half_angles, azimuth, self.mask, pole=self.plane.pole)
+
+    def _corner_box_shares(self, radial: Axis, azimuth: Axis | None) -> Shares:
+        middle, half = corner_boxes(self.radial_corners())
+        if azimuth is None:
+            return split_boxes(middle, half, radial, mask=self.mask, pole=self.plane.pole)
+        angles, half_angles = corner_boxes(self.azimuth_corners(), self.plane.turn)
+        if self.plane.angular and math.isfinite(self.plane.pole):
+            # The pixel that contains the beam reaches down to it.
+            low = np.where(half_angles >= 0.5 * TURN, self.plane.pole, middle - half)
+            middle, half = 0.5 * (middle + half + low), 0.5 * (middle + half - low)
+        return split_boxes(middle, half, radial, angles, half_angles, azimuth, self.mask, pole=self.plane.pole)
 
     def _polygon_shares(self, radial: Axis, azimuth: Axis | None) -> Shares:
         corners, mask = self.radial_corners(), self.mask

@@ -28,8 +28,9 @@ class Integration(Parameters):
     """Number of radial bins."""
     unit: RadialUnit = "q_nm^-1"
     """Radial unit."""
-    splitting: Literal["none", "bbox", "full"] = "full"
-    """How a pixel is shared between bins: by its centre, the box around it, or its exact polygon."""
+    splitting: Literal["none", "bbox", "pseudo", "full"] = "full"
+    """How a pixel is shared between bins: by its centre, the box around it, the smallest box that holds its corners,
+    or its exact polygon."""
     error_model: Literal["none", "poisson", "azimuthal"] = "none"
     """Error of a pixel: none, the root of its counts, or the spread on its ring."""
     weighted: bool = True
