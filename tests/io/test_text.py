@@ -36,6 +36,25 @@ def test_round_trip(unit, ending, n, tmp_path_factory):
     assert ("intensity_errors" in found) == (ending != ".chi")
 
 
+def test_gsas(tmp_path):
+    """80 characters a line, hundredths of a degree; bins without a value have no weight."""
+    written = pattern("2th_deg", 20)
+    written.intensity[3] = np.nan
+    write_pattern(tmp_path / "a.fxye", written)
+    lines = (tmp_path / "a.fxye").read_text().splitlines()
+    assert {len(line) for line in lines} == {80}
+    assert lines[1].split()[:6] == ["BANK", "1", "20", "20", "CONS", "50.000000"]
+    assert lines[5].split()[1:] == ["0.000000000E+00", "0.000000000E+00"]
+    found = read_pattern(tmp_path / "a.fxye")
+    assert radial_unit_of(found) == "2th_deg"
+    np.testing.assert_allclose(found.radial, written.radial, rtol=1e-9)
+    np.testing.assert_allclose(found.intensity[4:], written.intensity[4:], rtol=1e-9)
+    np.testing.assert_allclose(found.intensity_errors[4:], written.intensity_errors[4:], rtol=1e-9)
+    for wrong, word in ((pattern("q_nm^-1"), "2θ"), (pattern("2th_deg", errors=False), "errors")):
+        with pytest.raises(DataError, match=word):
+            write_pattern(tmp_path / "b.fxye", wrong)
+
+
 def test_real_pattern():
     found = read_pattern(shared("diffraction", "golden_CeO2_Pilatus1M", "CeO2_Pilatus1M.xy"))
     assert found.sizes == {"radial": 1512}

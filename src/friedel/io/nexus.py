@@ -315,7 +315,7 @@ def read_provenance(path: str | Path) -> tuple[Provenance, ...]:
         If the file cannot be read.
     """
     with handles.examined(str(path)) as file:
-        text = _read_provenance(file.get(text_attribute(file, "default", "entry")))
+        text = _read_provenance(file.get(_default_entry(file) or "entry"))
     try:
         return (Provenance.from_json(text),) if text else ()
     except ValueError as error:
@@ -394,12 +394,18 @@ def open_dataset(path: str | Path, entry: str | None = None) -> xr.Dataset:
     return dataset
 
 
+def _default_entry(file: h5py.File) -> str:
+    """Return the name of the default entry: friedel's own in its files, which may show that of another layout first."""
+    own = text_attribute(file, "creator") == "friedel" and "entry" in file
+    return "entry" if own else text_attribute(file, "default")
+
+
 def _find_entry(file: h5py.File, name: str | None) -> Any:
     if name is not None:
         if name not in file:
             raise DataError(f"{file.filename}: there is no entry {name!r}.", f"Entries: {', '.join(file)}.")
         return file[name]
-    default = text_attribute(file, "default")
+    default = _default_entry(file)
     if default in file:
         return file[default]
     entries = [item for item in file.values() if is_group(item) and text_attribute(item, "NX_class") == "NXentry"]

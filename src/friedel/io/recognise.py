@@ -26,6 +26,7 @@ NAMES: dict[str, Kind] = {
     ".xy": "text",
     ".dat": "text",
     ".chi": "text",
+    ".fxye": "text",
     ".txt": "text",
     ".h5": "hdf5",
     ".hdf5": "hdf5",

@@ -1,7 +1,8 @@
 """Patterns as text: columns of radial position, intensity and standard deviation.
 
 ``.xy`` and ``.dat`` have a header of ``#`` lines, the last of which names the columns; ``.chi`` is Fit2D's: title, two
-axis labels and the number of points on four lines.
+axis labels and the number of points on four lines; ``.fxye`` is GSAS's: a title, a BANK line with first position and
+step, then 2θ in hundredths of a degree, intensity and standard deviation. Source: GSAS technical manual, "FXYE".
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from friedel.data.conventions import coordinate, errors_name, radial_coordinate,
 from .nexus import replacing
 from .recognise import read_whole
 
+ENDINGS = (".xy", ".dat", ".chi", ".fxye")
 HEADER_LINES = 200
+GSAS_BANK = re.compile(r"BANK\s+\d+\s+\d+.*\bFXYE\b")
+GSAS_WIDTH = 80
 UNIT_WORDS = (
     ("2th_deg", r"2.?th(eta)?.*(deg|°)|2θ.*(deg|°)|tth.*deg"),
     ("2th_rad", r"2.?th(eta)?.*rad|2θ.*rad"),
@@ -45,12 +49,17 @@ def read_pattern(path: str | Path) -> xr.Dataset:
         If the file cannot be read or holds no columns of numbers.
     """
     lines = read_whole(str(path)).decode("utf-8", "replace").splitlines()
-    if _is_chi(lines):
+    bank = next((number for number, line in enumerate(lines[:HEADER_LINES]) if GSAS_BANK.match(line)), None)
+    if bank is not None:
+        header, rows = [*lines[:bank], "2th_deg"], lines[bank + 1 :]
+    elif _is_chi(lines):
         header, rows = lines[:4], lines[4:]
     else:
         header = [line for line in lines[:HEADER_LINES] if line.lstrip().startswith(("#", "!", ";", "'"))]
         rows = [line for line in lines if not line.lstrip().startswith(("#", "!", ";", "'"))]
     columns = _columns(path, rows)
+    if bank is not None:
+        columns[0] = columns[0] / 100.0
     data: dict[str, Any] = {"intensity": ("radial", columns[1], {"long_name": "Intensity"})}
     if len(columns) > 2:
         data["intensity_errors"] = ("radial", columns[2])
@@ -99,39 +108,66 @@ def _columns(path: str | Path, rows: list[str]) -> list[NDArray[np.float64]]:
 
 
 def write_pattern(path: str | Path, dataset: xr.Dataset, *, variable: str = "intensity") -> None:
-    """Write one pattern as text, by the name's ending: ``.xy``, ``.dat`` or ``.chi``.
+    """Write one pattern as text, by the name's ending: ``.xy``, ``.dat``, ``.chi`` or ``.fxye``.
 
     Parameters
     ----------
     path : path-like
     dataset : xarray.Dataset
-        `variable` over ``radial`` alone; ``.xy`` and ``.dat`` take its standard deviation along.
+        `variable` over ``radial`` alone; ``.xy`` and ``.dat`` take its standard deviation along, ``.fxye`` needs it.
     variable : str
         What to write.
 
     Raises
     ------
     DataError
-        If the variable has further dimensions.
+        If the variable has further dimensions, or lacks what the format needs: ``.fxye`` is over 2θ, with errors.
     ParameterError
         If the ending is another one.
     OutputError
         If it cannot be written.
     """
     ending = Path(path).suffix.lower()
-    if ending not in (".xy", ".dat", ".chi"):
-        raise ParameterError(f"Patterns cannot be written as {ending!r}.", "Choose .xy, .dat or .chi.")
+    if ending not in ENDINGS:
+        raise ParameterError(f"Patterns cannot be written as {ending!r}.", f"Choose one of {', '.join(ENDINGS)}.")
     if variable not in dataset or dataset[variable].dims != ("radial",):
         found = dataset[variable].dims if variable in dataset else "nothing"
         raise DataError(f"{variable!r} should have the dimension radial, it has {found}.", "Choose one frame.")
     unit = radial_unit_of(dataset)
+    if ending == ".fxye":
+        _write_lines(path, _gsas_lines(dataset, variable, unit))
+        return
     columns = [dataset.radial.values, dataset[variable].values]
     if ending != ".chi" and errors_name(variable) in dataset:
         columns.append(dataset[errors_name(variable)].values)
     text = _chi_header(dataset, unit) if ending == ".chi" else _header(dataset, unit, len(columns))
-    body = "\n".join(" ".join(f"{value:.9E}" for value in row) for row in zip(*columns, strict=True))
+    rows = (" ".join(f"{value:.9E}" for value in row) for row in zip(*columns, strict=True))
+    _write_lines(path, [text, *rows])
+
+
+def _write_lines(path: str | Path, lines: list[str]) -> None:
     with replacing(path) as temporary:
-        Path(temporary).write_text(f"{text}\n{body}\n", encoding="utf-8")
+        Path(temporary).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _gsas_lines(dataset: xr.Dataset, variable: str, unit: str) -> list[str]:
+    """Return the lines of GSAS's format; a bin without a value has intensity and error 0, which GSAS leaves out."""
+    if unit not in ("2th_deg", "2th_rad"):
+        raise DataError(f"The pattern is over {unit}; .fxye is over 2θ.", "Integrate with --unit 2th_deg.")
+    if errors_name(variable) not in dataset:
+        raise DataError("The pattern has no errors; .fxye needs them.", "Integrate with --error-model poisson.")
+    angle = np.asarray(dataset.radial.values, np.float64) * 100.0
+    if unit == "2th_rad":
+        angle = np.rad2deg(angle)
+    values, errors = (np.asarray(dataset[name].values, np.float64) for name in (variable, errors_name(variable)))
+    known = np.isfinite(values) & np.isfinite(errors)
+    columns = angle, np.where(known, values, 0.0), np.where(known, errors, 0.0)
+    count = angle.size
+    step = (angle[-1] - angle[0]) / (count - 1) if count > 1 else 0.0
+    title = str(dataset.attrs.get("title", "Powder pattern")).replace("\n", " ")[:GSAS_WIDTH]
+    bank = f"BANK 1 {count} {count} CONS {angle[0]:.6f} {step:.6f} 0 0 FXYE"
+    rows = [f"{at:20.9f} {value:20.9E} {error:20.9E}" for at, value, error in zip(*columns, strict=True)]
+    return [line.ljust(GSAS_WIDTH) for line in (title, bank, *rows)]
 
 
 def _header(dataset: xr.Dataset, unit: str, count: int) -> str:

@@ -155,7 +155,7 @@ def test_a_mask_replaces_the_gaps_but_not_the_value_for_invalid_pixels(tmp_path)
         ("a.edf,b.edf", ("a.edf", "b.edf")),
         (["a.edf", "b.edf"], ("a.edf", "b.edf")),
         ("a.edf", ("a.edf",)),
-        ("", ()),
+        ("", None),
         ("silx:/data/a.h5?path=/entry/dark", ("/data/a.h5::/entry/dark",)),
         ("silx:///data/a.h5::/entry/dark", ("/data/a.h5::/entry/dark",)),
         ("fabio:///data/a.edf", ("/data/a.edf",)),

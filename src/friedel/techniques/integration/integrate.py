@@ -32,15 +32,17 @@ from friedel.io import (
 from friedel.io.frames import expand, parse_region
 
 from .corrections import image_for
+from .exchange import WITH_SUMS, Description, check_layout, write_layout
 from .integrator import checked_factors, frames_per_block
 from .options import MapOptions
+from .patterns import SUMS
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
 from .tasks import Averages, Integrate1D, Integrate2D, Integration
 
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
-TEXT_FORMATS = (".xy", ".dat", ".chi")
+TEXT_FORMATS = (".xy", ".dat", ".chi", ".fxye")
 RESERVED = ("frame", "radial", "azimuth", "intensity", "intensity_errors", "valid_fraction")
 
 
@@ -98,6 +100,7 @@ def _integrate(parameters: Averages, context: Context, npt_azimuth: int | None) 
     output = parameters.output
     written = _text_files(output, source.n_frames) if output is not None and _is_text(output) else [output]
     refuse_to_replace_inputs([*written, parameters.report], input_files(parameters, source))
+    check_layout(parameters, source.n_frames, text=_is_text(output), cake=npt_azimuth is not None)
     factors = normalization_factors(parameters, source)
     record = describe_inputs(parameters, context, source)
     finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
@@ -135,7 +138,14 @@ def _integrate(parameters: Averages, context: Context, npt_azimuth: int | None) 
             for number, path in enumerate(_text_files(parameters.output, source.n_frames)):
                 write_pattern(path, result.isel(frame=number))
             return result
-        sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))
+        sums = {name: values for name, values in arrays.items() if name.startswith("sum_")}
+        described = Description(parameters, radial_map.geometry, factors, sums)
+
+        def write(file: Any) -> None:
+            write_dataset(file, result, existing=tuple(regions))
+            write_layout(file, result, described)
+
+        sink.finish(write)
     stored: xr.Dataset = open_dataset(parameters.output)
     return stored
 
@@ -218,6 +228,7 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
         "mask": _whole_mask(geometry, images["mask"], source, parameters),
         "dark_variance": None if dark is None or frames is None else np.maximum(dark, 0) / frames,
         "empty": math.nan if parameters.empty is None else parameters.empty,
+        "keep_sums": parameters.format in WITH_SUMS,
     }
     if isinstance(parameters, Averages) and parameters.variance:
         options["error_model"] = "variance"
@@ -226,9 +237,9 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
     return radial_map
 
 
-def _image(geometry: Geometry, paths: Sequence[str], name: str) -> NDArray[Any] | None:
+def _image(geometry: Geometry, paths: Sequence[str] | None, name: str) -> NDArray[Any] | None:
     """Return the mean of images, or of masks where any of them excludes a pixel."""
-    images = [image_for(geometry, read_image(path, average=name != "mask"), name) for path in paths]
+    images = [image_for(geometry, read_image(path, average=name != "mask"), name) for path in paths or ()]
     whole = [image for image in images if image is not None]
     if len(whole) < 2:
         return whole[0] if whole else None
@@ -269,10 +280,14 @@ def pattern_regions(radial_map: RadialMap, n_frames: int) -> dict[str, RegionSpe
     regions = {"intensity": RegionSpec(shape, "f4"), "valid_fraction": RegionSpec((n_frames,), "f4")}
     if radial_map.averaging.error_model != "none":
         regions["intensity_errors"] = RegionSpec(shape, "f4")
-    if radial_map.averaging.std:
+    sums = radial_map.averaging.keep_sums
+    if radial_map.averaging.std or (sums and "intensity_errors" in regions):
         regions["intensity_std"] = RegionSpec(shape, "f4")
     if radial_map.pairs is not None and not radial_map.binning.cake:
         regions["intensity_covariance"] = RegionSpec((n_frames, radial_map.pairs.reach + 1, *radial_map.bins), "f8")
+    if sums:
+        absent = ("variance",) if radial_map.averaging.error_model == "none" else ()
+        regions |= {f"sum_{name}": RegionSpec(shape, "f8") for name in SUMS if name not in absent}
     return regions
 
 
@@ -297,7 +312,8 @@ def input_files(parameters: Integration, source: FrameSource) -> list[str]:
 
 def _given_files(parameters: Integration) -> list[str]:
     """Return the files of the parameters, without the frames, each once."""
-    images = (*parameters.mask, *parameters.dark, *parameters.flat, *getattr(parameters, "variance", ()))
+    named_images = ("mask", "dark", "flat", "variance")
+    images = (path for name in named_images for path in getattr(parameters, name, None) or ())
     named = (parameters.geometry, *images, parameters.pyfai_config)
     return list(dict.fromkeys(path.partition("::")[0] for path in named if path))
 

@@ -171,8 +171,7 @@ class Integrator:
         count = thread_count() if threads is None else threads
         parts = [radial_map(block, threads=count) for block in blocks]
         arrays = _joined(parts, single=not stack.dims)
-        result = label_patterns(radial_map, arrays, stack.coordinates, stack.dims)
-        return result.assign(_sums(parts, radial_map, result, stack.dims)) if radial_map.averaging.keep_sums else result
+        return label_patterns(radial_map, arrays, stack.coordinates, stack.dims)
 
 
 @dataclass(frozen=True)
@@ -310,33 +309,3 @@ def _joined(parts: list[Patterns], single: bool) -> dict[str, NDArray[Any]]:
     arrays = [part.arrays() for part in parts]
     joined = {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
     return {name: values[0] for name, values in joined.items()} if single else joined
-
-
-SUMS = {
-    "signal": "Σ c (raw - dark)",
-    "normalization": "Σ c w",
-    "variance": "Σ c² v",
-    "normalization_squared": "Σ (c w)²",
-    "count": "Σ c",
-}
-
-
-def _sums(parts: list[Patterns], radial_map: RadialMap, result: xr.Dataset, dims: tuple[str, ...]) -> dict[str, Any]:
-    """Return the sums over the bins as variables ``sum_signal``, ..."""
-    bins = result["intensity"].dims[len(dims) :]
-
-    def variable(pieces: list[NDArray[Any]], long_name: str) -> Any:
-        values = np.concatenate(pieces).reshape(-1, *radial_map.bins)
-        return ((*dims, *bins), values if dims else values[0], {"units": "", "long_name": long_name})
-
-    found: dict[str, Any] = {}
-    for name, formula in SUMS.items():
-        pieces = [getattr(part.sums, name) for part in parts]
-        if pieces[0] is not None:
-            whole = [
-                np.broadcast_to(piece, part.sums.signal.shape)
-                for piece, part in zip(pieces, parts, strict=True)
-                if part.sums
-            ]
-            found[f"sum_{name}"] = variable(whole, formula)
-    return found

@@ -12,6 +12,15 @@ from friedel.kernels.scatter import BinSums
 
 Floats = NDArray[np.float32]
 
+SUMS = {
+    "signal": "Σ c (raw - dark)",
+    "normalization": "Σ c w",
+    "variance": "Σ c² v",
+    "normalization_squared": "Σ (c w)²",
+    "count": "Σ c",
+}
+"""The sums over the bins, which results hold as ``sum_signal``, ..., and what they are."""
+
 
 @dataclass(frozen=True, eq=False)
 class Patterns:
@@ -44,15 +53,26 @@ class Patterns:
         return len(self.intensity)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name."""
+        """Return the arrays by name, with ``sum_signal``, ... of shape (n, *bins) where the sums are kept."""
         found = {
             "intensity": self.intensity,
             "intensity_errors": self.intensity_errors,
             "intensity_std": self.intensity_std,
             "intensity_covariance": self.intensity_covariance,
             "valid_fraction": self.valid_fraction,
-        }
+        } | self._sums()
         return {name: values for name, values in found.items() if values is not None}
+
+    def _sums(self) -> dict[str, NDArray[Any] | None]:
+        if self.sums is None:
+            return {}
+        sums = {name: getattr(self.sums, name) for name in SUMS}
+        shape = self.sums.signal.shape
+        return {
+            f"sum_{name}": np.broadcast_to(values, shape).reshape(self.intensity.shape)
+            for name, values in sums.items()
+            if values is not None
+        }
 
 
 def patterns_of(

@@ -9,6 +9,7 @@ import xarray as xr
 
 from friedel.data import azimuth_coordinate, radial_coordinate
 
+from .patterns import SUMS
 from .radial_map import RadialMap
 
 LONG_NAMES = {
@@ -38,7 +39,8 @@ def label_patterns(
     -------
     xarray.Dataset
         ``intensity``, with an error model ``intensity_errors``, ``valid_fraction``, and where they were asked for
-        ``intensity_std`` and ``intensity_covariance`` over (offset, radial).
+        ``intensity_std`` and ``intensity_covariance`` over (offset, radial); ``sum_signal``, ... where the sums are
+        kept.
     """
     bins = bin_dims(radial_map)
     variables: dict[str, Any] = {}
@@ -56,6 +58,9 @@ def label_patterns(
         arrays["valid_fraction"],
         {"units": "", "long_name": "Valid part of the pixels in the range"},
     )
+    for name, formula in SUMS.items():
+        if f"sum_{name}" in arrays:
+            variables[f"sum_{name}"] = ((*dims, *bins), arrays[f"sum_{name}"], {"units": "", "long_name": formula})
     coords = dict(coordinates) | bin_coordinates(radial_map)
     if "intensity_covariance" in arrays:
         numbers = range(arrays["intensity_covariance"].shape[-2])

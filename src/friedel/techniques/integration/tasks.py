@@ -39,13 +39,13 @@ class Integration(Parameters):
     """Lowest and highest radial value, in the radial unit; by default all that the detector sees."""
     azimuth_range: tuple[float, float] | None = None
     """Lowest and highest azimuth in degrees; 170 -170 is the sector of 20 degrees across the cut."""
-    mask: FilePaths = ()
+    mask: FilePaths | None = None
     """Image that is not zero where a pixel is excluded; of several, each excludes its own."""
-    dark: FilePaths = ()
+    dark: FilePaths | None = None
     """Image of the counts without beam, subtracted; the mean of several."""
     dark_frames: PositiveInt | None = None
     """Number of frames that the dark is the mean of: adds its own variance to the Poisson errors."""
-    flat: FilePaths = ()
+    flat: FilePaths | None = None
     """Image of the relative efficiency of the pixels, divided by; the mean of several."""
     solid_angle: bool = True
     """Whether to correct for the solid angle of the pixels."""
@@ -90,7 +90,11 @@ class Integration(Parameters):
     block_frames: PositiveInt | None = None
     """Frames in a block; by default as many as fill 64 MiB. Results do not depend on it."""
     output: Annotated[FilePath | None, Argument(alias="-o")] = None
-    """File to write: HDF5 (NeXus), or text if it ends in .xy, .dat or .chi (numbered if there are several frames)."""
+    """File to write: HDF5 (NeXus), or text if it ends in .xy, .dat, .chi or .fxye (numbered if there are several
+    frames)."""
+    format: Literal["friedel", "pyfai", "nxmonopd", "nxcansas", "nxazint1d"] = "friedel"
+    """Layout of the HDF5 file: friedel's alone, or beside it that of pyFAI-integrate or of an application definition of
+    NeXus, for programs that read those."""
     report: FilePath | None = None
     """Report to write: one HTML page with pictures."""
     overwrite: bool = False

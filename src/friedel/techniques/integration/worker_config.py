@@ -1,0 +1,90 @@
+"""The parameters of a task as the configuration of a pyFAI worker, version 5: the inverse of ``pyfai_config``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from friedel.instrument import Geometry
+
+from .tasks import Integration
+
+SPLITTINGS = {"none": "no", "bbox": "bbox", "pseudo": "pseudo", "full": "full"}
+
+
+def poni_table(geometry: Geometry) -> dict[str, Any]:
+    """Return a geometry as the table of a PONI file."""
+    detector = geometry.detector
+    config: dict[str, Any] = {"pixel1": float(detector.pixel1), "pixel2": float(detector.pixel2)}
+    if detector.generic:
+        config["max_shape"] = None if detector.shape is None else list(detector.shape)
+    table: dict[str, Any] = {
+        "poni_version": 2.1,
+        "dist": float(geometry.distance),
+        **{name: float(getattr(geometry, name)) for name in ("poni1", "poni2", "rot1", "rot2", "rot3")},
+        "detector": detector.name,
+        "detector_config": config | {"orientation": detector.orientation},
+    }
+    if geometry.wavelength is not None:
+        table["wavelength"] = float(geometry.wavelength)
+    return table
+
+
+def worker_config(parameters: Integration, geometry: Geometry) -> dict[str, Any]:
+    """Return what pyFAI's worker has to be told to do the same, as far as it has the options.
+
+    Parameters
+    ----------
+    parameters : Integration
+        Of ``integrate1d`` or ``integrate2d``.
+    geometry : Geometry
+        That the parameters name, for the shape of the frames.
+    """
+    npt_azimuth = getattr(parameters, "npt_azimuth", 1)
+    polarization = parameters.polarization
+    offset = math.radians(parameters.polarization_axis)
+    return {
+        "application": "worker",
+        "version": 5,
+        "poni": poni_table(geometry),
+        "nbpt_rad": parameters.npt,
+        "nbpt_azim": npt_azimuth,
+        "unit": parameters.unit,
+        "chi_discontinuity_at_0": getattr(parameters, "discontinuity", "pi") == "0",
+        "polarization_description": None if polarization is None else [polarization, offset],
+        "normalization_factor": parameters.normalization_factor,
+        "val_dummy": parameters.dummy,
+        "delta_dummy": None if parameters.dummy is None else parameters.delta_dummy,
+        "correct_solid_angle": parameters.solid_angle,
+        "dark_current": _named(parameters.dark),
+        "flat_field": _named(parameters.flat),
+        "mask_file": parameters.mask[0] if parameters.mask else None,
+        "error_model": "no" if parameters.error_model == "none" else parameters.error_model,
+        "method": [SPLITTINGS[parameters.splitting], "csr", "cython"],
+        "opencl_device": None,
+        "azimuth_range": _listed(parameters.azimuth_range),
+        "radial_range": _listed(parameters.radial_range),
+        "integrator_class": "AzimuthalIntegrator",
+        **_integrator(parameters, npt_azimuth > 1),
+        "monitor_name": parameters.monitor,
+        "shape": list(geometry.shape),
+    }
+
+
+def _integrator(parameters: Integration, cake: bool) -> dict[str, Any]:
+    estimator = getattr(parameters, "estimator", "mean")
+    if estimator == "sigma_clip":
+        options = {"thres": getattr(parameters, "threshold", 5.0), "max_iter": getattr(parameters, "iterations", 5)}
+        return {"integrator_method": "sigma_clip_ng", "extra_options": options}
+    if estimator == "percentile":
+        pair = getattr(parameters, "percentile", (50.0, 50.0))
+        return {"integrator_method": "medfilt1d_ng", "extra_options": {"percentile": list(pair)}}
+    return {"integrator_method": "integrate2d" if cake else "integrate1d", "extra_options": {}}
+
+
+def _named(files: tuple[str, ...] | None) -> list[str] | None:
+    return list(files) if files else None
+
+
+def _listed(values: tuple[float, float] | None) -> list[float] | None:
+    return None if values is None else list(values)
