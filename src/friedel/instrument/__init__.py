@@ -4,6 +4,7 @@ from .absorber import Absorber
 from .detector import Detector
 from .fit2d import Fit2D
 from .geometry import Geometry
+from .goniometer import Goniometer
 from .pixel_shapes import PixelTable, SplineDistortion
 from .radial import (
     radial_from_spacing,
@@ -17,6 +18,7 @@ __all__ = [
     "Detector",
     "Fit2D",
     "Geometry",
+    "Goniometer",
     "PixelTable",
     "Sensor",
     "SplineDistortion",

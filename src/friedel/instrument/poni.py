@@ -150,10 +150,10 @@ def _detector(path: str | Path, entries: dict[str, str], version: float) -> Dete
             return _from_file(path, name, {})
         sizes = [_number(path, entries, key) or None for key in ("pixelsize1", "pixelsize2")]
         return detector_for(name, sizes[0], sizes[1], None)
-    return _configured_detector(path, name, entries.get("detector_config", "{}"))
+    return configured_detector(path, name, entries.get("detector_config", "{}"))
 
 
-def _configured_detector(path: str | Path, name: str, text: str) -> Detector:
+def configured_detector(path: str | Path, name: str, text: str) -> Detector:
     try:
         config = json.loads(text)
         file = config.get("splineFile") or config.get("splinefile") or config.get("filename")
