@@ -8,6 +8,9 @@ from typing import Any
 _HOMES = {
     "FrameBlock": "radial_map",
     "Integrator": "integrator",
+    "Mean": "estimators",
+    "Percentile": "estimators",
+    "SigmaClip": "estimators",
     "Patterns": "patterns",
     "RadialMap": "radial_map",
     "StreamedMap": "radial_map",

@@ -32,6 +32,7 @@ from friedel.io import (
 from friedel.io.frames import expand, parse_region
 
 from .corrections import image_for
+from .estimators import Estimator, Mean, Percentile, SigmaClip
 from .exchange import WITH_SUMS, Description, check_layout, write_layout
 from .integrator import checked_factors, frames_per_block
 from .options import MapOptions
@@ -229,12 +230,30 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
         "dark_variance": None if dark is None or frames is None else np.maximum(dark, 0) / frames,
         "empty": math.nan if parameters.empty is None else parameters.empty,
         "keep_sums": parameters.format in WITH_SUMS,
+        "estimator": estimator_asked(parameters),
     }
     if isinstance(parameters, Averages) and parameters.variance:
         options["error_model"] = "variance"
     radial_map = RadialMap.build(geometry, threads=context.runner.threads, **options)
     _tell_marked_pixels(source, radial_map, context)
     return radial_map
+
+
+def estimator_asked(parameters: Integration) -> Estimator:
+    """Return the estimator that the parameters of a task name.
+
+    Raises
+    ------
+    ParameterError
+        If its own parameters cannot be used.
+    """
+    match parameters.estimator:
+        case "sigma-clip":
+            return SigmaClip(parameters.clip_threshold, parameters.clip_iterations)
+        case "percentile":
+            return Percentile(*parameters.percentile)
+        case _:
+            return Mean()
 
 
 def _image(geometry: Geometry, paths: Sequence[str] | None, name: str) -> NDArray[Any] | None:
@@ -286,8 +305,9 @@ def pattern_regions(radial_map: RadialMap, n_frames: int) -> dict[str, RegionSpe
     if radial_map.pairs is not None and not radial_map.binning.cake:
         regions["intensity_covariance"] = RegionSpec((n_frames, radial_map.pairs.reach + 1, *radial_map.bins), "f8")
     if sums:
-        absent = ("variance",) if radial_map.averaging.error_model == "none" else ()
-        regions |= {f"sum_{name}": RegionSpec(shape, "f8") for name in SUMS if name not in absent}
+        absent = {"variance": radial_map.averaging.error_model == "none"}
+        absent["rejected"] = not radial_map.averaging.estimator.robust
+        regions |= {f"sum_{name}": RegionSpec(shape, "f8") for name in SUMS if not absent.get(name)}
     return regions
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, TypedDict, get_args
 
 from numpy.typing import ArrayLike
@@ -19,6 +19,7 @@ from friedel.core.units import RadialUnit, unit_named
 from friedel.instrument import Absorber, Sensor
 from friedel.instrument.coordinates import SamplePose
 
+from .estimators import Estimator, Mean, estimator_of
 from .pixels import Discontinuity, Plane, Splitting
 
 ErrorModel = Literal["none", "poisson", "azimuthal", "variance", "hybrid"]
@@ -187,9 +188,11 @@ class Averaging:
     Attributes
     ----------
     error_model : {"none", "poisson", "azimuthal", "variance", "hybrid"}
-        Variance of a pixel: none; its counts; the spread on its ring; given with the frames; the spread where
-        pixels are clipped by it, and counts in the result. With splitting, the azimuthal model takes each pixel's
+        Variance of a pixel: none; its counts; the spread on its ring; given with the frames; the spread on its ring
+        while outliers are clipped, and its counts afterwards. With splitting, the azimuthal model takes each pixel's
         part in a bin as one observation of weight c·w.
+    estimator : Mean, SigmaClip or Percentile
+        What is made of the pixels of a bin: their mean, or a robust estimate; also by name, "sigma-clip".
     weighted : bool
         Whether a bin is Σ c s / Σ c w, in which pixels count by what they can see; otherwise it is the mean of s/w,
         Σ c (s/w) / Σ c, in which a pixel in the dark of a flat field counts as much as any other.
@@ -205,6 +208,7 @@ class Averaging:
     """
 
     error_model: ErrorModel = "none"
+    estimator: Estimator = field(default_factory=Mean)
     weighted: bool = True
     std: bool = False
     covariance: bool = False
@@ -219,6 +223,11 @@ class Averaging:
                 f"The covariance of bins does not follow from the error model {self.error_model!r}: it needs the "
                 "variance of each pixel.",
                 "Choose poisson, or give the variance.",
+            )
+        if self.estimator.robust and (self.covariance or not self.weighted):
+            asked = "Covariances of bins" if self.covariance else "Averages without weights"
+            raise ParameterError(
+                f"{asked} do not go with the estimator {self.estimator.name}.", "Choose the estimator mean."
             )
 
 
@@ -253,6 +262,7 @@ class MapOptions(TypedDict, total=False):
     delta_dummy: float
     negative: Negative
     error_model: ErrorModel
+    estimator: Estimator | str
     weighted: bool
     std: bool
     covariance: bool
@@ -280,16 +290,28 @@ class Options:
         """
         check_options(options)
         named = {name: unit_named(options[name]).name for name in ("unit", "azimuth_unit") if name in options}
-        options = {**options, **named}
+        options = with_estimator({**options, **named})
         return cls(*(group(**_part(options, group)) for group in GROUPS))
 
 
 GROUPS: tuple[type[Any], ...] = (Binning, Corrections, Validity, Averaging)
 
 
+def with_estimator(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the estimator itself where its name is given.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such estimator.
+    """
+    named = {"estimator": estimator_of(options["estimator"])} if "estimator" in options else {}
+    return dict(options) | named
+
+
 def names_of(group: type[Any]) -> tuple[str, ...]:
     """Return the names of the options of a group."""
-    return tuple(field.name for field in fields(group))
+    return tuple(option.name for option in fields(group))
 
 
 def _part(options: Mapping[str, Any], group: type[Any]) -> dict[str, Any]:

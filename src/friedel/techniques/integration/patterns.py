@@ -18,6 +18,7 @@ SUMS = {
     "variance": "Σ c² v",
     "normalization_squared": "Σ (c w)²",
     "count": "Σ c",
+    "rejected": "Σ c of the pixels left out as outliers",
 }
 """The sums over the bins, which results hold as ``sum_signal``, ..., and what they are."""
 
@@ -34,6 +35,7 @@ class Patterns:
         One standard deviation of I, σ = √V/N.
     valid_fraction : ndarray of float32, shape (n,)
         How many of the pixels in the range were valid in the frame, counted by their shares; 0 for a lost frame.
+        Pixels that a robust estimator left out were valid.
     sums : BinSums or None
         The sums themselves where the map keeps them, shape (n, number of bins).
     intensity_std : ndarray of float32, shape (n, *bins), or None
@@ -115,7 +117,8 @@ def patterns_of(
             per_pixel = per_pixel if factor is None else per_pixel * factor[:, np.newaxis]
             spread = _ratio(np.sqrt(sums.variance), per_pixel, empty).reshape(n, *bins)
     intensity = _ratio(sums.signal, normalization, empty).reshape(n, *bins)
-    valid = np.broadcast_to(sums.count.sum(axis=1), (n,)) / (total_count or 1.0)
+    count = sums.count if sums.rejected is None else sums.count + sums.rejected
+    valid = np.broadcast_to(count.sum(axis=1), (n,)) / (total_count or 1.0)
     return Patterns(intensity, errors, valid.astype(np.float32), sums if keep_sums else None, spread)
 
 

@@ -434,7 +434,10 @@ def _estimator(migration: _Migration, name: str, extra: dict[str, Any]) -> str:
         return "mean"
     if plain == "sigma_clip":
         migration.put("estimator", "sigma_clip", "integrator_method")
-        for option, keys, default in (("threshold", ("thres", "thresh"), 5.0), ("iterations", ("max_iter",), 5)):
+        for option, keys, default in (
+            ("clip_threshold", ("thres", "thresh"), 5.0),
+            ("clip_iterations", ("max_iter",), 5),
+        ):
             values = [extra.pop(key) for key in keys if key in extra]
             migration.put(option, values[0] if values else default, f"extra_options.{keys[0]}")
         return "sigma_clip"

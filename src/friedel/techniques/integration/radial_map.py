@@ -14,13 +14,15 @@ from friedel.core.units import unit_named
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
 from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.robust import RobustScatter
 from friedel.kernels.scatter import BinSums, PixelMap, Scatter
 from friedel.kernels.splitting import Axis
 
 from .corrections import checked_images, corrected_geometry, excluded_pixels, pixel_normalization
 from .covariance import BinPairs
+from .estimators import Mean
 from .fingerprint import fingerprint
-from .options import Averaging, Binning, MapOptions, Options, Validity, check_options, names_of
+from .options import Averaging, Binning, MapOptions, Options, Validity, check_options, names_of, with_estimator
 from .patterns import Patterns, patterns_of
 from .sharing import share_pixels, shares_on, unweighted
 
@@ -90,6 +92,8 @@ class RadialMap:
         Sums pixels over bins.
     pairs : BinPairs or None
         Sums pixels over pairs of bins, for their covariance.
+    robust : RobustScatter or None
+        Sums them robustly, where the estimator is not the mean.
     """
 
     geometry: Geometry
@@ -101,6 +105,7 @@ class RadialMap:
     excluded: NDArray[np.bool_]
     scatter: Scatter
     pairs: BinPairs | None = None
+    robust: RobustScatter | None = None
 
     @classmethod
     def build(cls, geometry: Geometry, *, threads: int | None = None, **options: Unpack[MapOptions]) -> RadialMap:
@@ -142,8 +147,9 @@ class RadialMap:
             pixel_map = unweighted(pixel_map, per_pixel["normalization"])
         scatter = Scatter.build(pixel_map, **per_pixel)
         pairs = BinPairs.build(pixel_map, **per_pixel) if asked.averaging.covariance else None
+        robust = RobustScatter.build(pixel_map, **per_pixel) if asked.averaging.estimator.robust else None
         validity = replace(validity, mask=None)
-        return cls(geometry, binning, validity, asked.averaging, radial, azimuth, excluded, scatter, pairs)
+        return cls(geometry, binning, validity, asked.averaging, radial, azimuth, excluded, scatter, pairs, robust)
 
     @property
     def bins(self) -> tuple[int, ...]:
@@ -192,6 +198,7 @@ class RadialMap:
             If an option is none of these: it takes part in the map itself.
         """
         check_options(options)
+        options = with_estimator(options)
         averaging = {name: options.pop(name) for name in names_of(Averaging) if name in options}
         validity = {name: options.pop(name) for name in ("negative", "dummy", "delta_dummy") if name in options}
         options |= {
@@ -201,9 +208,12 @@ class RadialMap:
         }
         if options:
             raise ParameterError(f"{next(iter(options))} takes part in the map.", "Build another map with it.")
-        return replace(
-            self, averaging=replace(self.averaging, **averaging), validity=replace(self.validity, **validity)
-        )
+        changed = replace(self.averaging, **averaging)
+        robust = self.robust
+        if changed.estimator.robust and robust is None:
+            per_pixel = {name: getattr(self.scatter, name) for name in ("normalization", "dark", "dark_variance")}
+            robust = RobustScatter.build(self.pixel_map(), **per_pixel)
+        return replace(self, averaging=changed, validity=replace(self.validity, **validity), robust=robust)
 
     def __call__(self, items: Frames | FrameBlock, *, threads: int = 1) -> Patterns:
         """Integrate frames.
@@ -226,7 +236,7 @@ class RadialMap:
             there are counts below zero and the error model is "poisson" (unless `negative` says otherwise).
         """
         block = items if isinstance(items, FrameBlock) else FrameBlock(items)
-        sums = self._sum(self.scatter, block, threads)
+        sums = self._sum(self._plan, block, threads)
         if not self.averaging.weighted:
             sums = replace(sums, count=sums.normalization)  # the shares were divided by w: Σ c is Σ (c/w) w
         poisson = self.averaging.error_model in ("poisson", "hybrid")
@@ -288,7 +298,11 @@ class RadialMap:
             for one, two, factor in zip(own, between, factors, strict=True)
         ]
 
-    def _sum(self, scatter: Scatter, block: FrameBlock, threads: int) -> BinSums:
+    @property
+    def _plan(self) -> Scatter | RobustScatter:
+        return self.robust if self.averaging.estimator.robust and self.robust is not None else self.scatter
+
+    def _sum(self, plan: Scatter | RobustScatter, block: FrameBlock, threads: int) -> BinSums:
         frames, dummy, delta_dummy = block.frames, self.validity.dummy, self.validity.delta_dummy
         shape = frames.frame_shape if isinstance(frames, EncodedFrames) else frames.shape[1:]
         if tuple(shape) != self.geometry.shape:
@@ -303,10 +317,11 @@ class RadialMap:
             else:
                 values = _decoded_all(frames, threads)
                 frames = np.where(values < 0, np.nan, values)
-        model = self.averaging.error_model
-        return scatter(
+        estimator = self.averaging.estimator if isinstance(plan, RobustScatter) else Mean()
+        return estimator.sum(
+            plan,
             frames,
-            error_model="poisson" if model == "hybrid" else model,
+            self.averaging.error_model,
             variance=block.variance,
             dummy=dummy,
             delta_dummy=delta_dummy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import xarray as xr
 
 from friedel.data import azimuth_coordinate, radial_coordinate
 
+from .estimators import describe
 from .patterns import SUMS
 from .radial_map import RadialMap
 
@@ -69,6 +71,7 @@ def label_patterns(
         "default": "intensity",
         "splitting": radial_map.binning.splitting,
         "error_model": radial_map.averaging.error_model,
+        "estimator": json.dumps(describe(radial_map.averaging.estimator)),
     }
     return xr.Dataset(variables, coords, attributes)
 

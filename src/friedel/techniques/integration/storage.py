@@ -14,15 +14,17 @@ from friedel.core.errors import DataError, FileError, GeometryError
 from friedel.instrument import Detector, Geometry, Sensor
 from friedel.instrument.pixel_shapes import PixelShapes, restored_pixels
 from friedel.io.nexus import replacing
+from friedel.kernels.robust import RobustScatter
 from friedel.kernels.scatter import PixelMap, Scatter
 from friedel.kernels.splitting import Axis
 
 from .covariance import BinPairs
+from .estimators import describe, estimator_of
 from .fingerprint import fingerprint
 from .options import Averaging, Binning, Validity
 from .radial_map import RadialMap
 
-FORMAT = "friedel radial map 2"
+FORMAT = "friedel radial map 3"
 SCREENING = ("detector_mask", "dummy", "delta_dummy", "negative")
 PIXELS = "pixels"
 PER_PIXEL = ("normalization", "dark", "dark_variance")
@@ -42,7 +44,7 @@ def save_map(path: str | Path, radial_map: RadialMap) -> None:
     description = {
         "binning": asdict(radial_map.binning),
         "validity": {name: getattr(radial_map.validity, name) for name in SCREENING},
-        "averaging": asdict(radial_map.averaging),
+        "averaging": asdict(radial_map.averaging) | {"estimator": describe(radial_map.averaging.estimator)},
         "geometry": asdict(replace(radial_map.geometry, detector=replace(radial_map.geometry.detector, pixels=None))),
         "radial": asdict(radial_map.radial),
         "azimuth": asdict(radial_map.azimuth) if radial_map.azimuth else None,
@@ -105,7 +107,8 @@ def _radial_map(
         If parts are missing or do not fit together.
     """
     binning = Binning(**{name: _tupled(value) for name, value in description["binning"].items()})
-    validity, averaging = Validity(**description["validity"]), Averaging(**description["averaging"])
+    estimator = {"estimator": estimator_of(description["averaging"]["estimator"])}
+    validity, averaging = Validity(**description["validity"]), Averaging(**description["averaging"] | estimator)
     radial = Axis(**description["radial"])
     azimuth = Axis(**description["azimuth"]) if description["azimuth"] else None
     excluded = arrays["excluded"].astype(bool)
@@ -117,7 +120,8 @@ def _radial_map(
     per_pixel = {name: arrays.get(name) for name in PER_PIXEL}
     scatter = Scatter.build(shares, **per_pixel)
     pairs = BinPairs.build(shares, **per_pixel) if averaging.covariance else None
-    return RadialMap(geometry, binning, validity, averaging, radial, azimuth, excluded, scatter, pairs)
+    robust = RobustScatter.build(shares, **per_pixel) if averaging.estimator.robust else None
+    return RadialMap(geometry, binning, validity, averaging, radial, azimuth, excluded, scatter, pairs, robust)
 
 
 def _tupled(value: Any) -> Any:

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, PositiveFloat, PositiveInt, PrivateAttr, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    model_validator,
+)
 
 from friedel.core.parameters import Argument, FilePath, FilePaths, Parameters, Texts
 from friedel.core.tasks import task
 from friedel.core.units import RadialUnit
 
 Fraction = Annotated[float, Field(ge=-1.0, le=1.0)]
+Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+EstimatorName = Annotated[
+    Literal["mean", "sigma-clip", "percentile"],
+    BeforeValidator(lambda value: value.replace("_", "-") if isinstance(value, str) else value),
+]
 
 
 class Integration(Parameters):
@@ -31,8 +45,17 @@ class Integration(Parameters):
     splitting: Literal["none", "bbox", "pseudo", "full"] = "full"
     """How a pixel is shared between bins: by its centre, the box around it, the smallest box that holds its corners,
     or its exact polygon."""
-    error_model: Literal["none", "poisson", "azimuthal"] = "none"
-    """Error of a pixel: none, the root of its counts, or the spread on its ring."""
+    error_model: Literal["none", "poisson", "azimuthal", "hybrid"] = "none"
+    """Error of a pixel: none, the root of its counts, the spread on its ring, or (hybrid) that while outliers are
+    clipped and the root of its counts afterwards."""
+    estimator: EstimatorName = "mean"
+    """What is made of the pixels of a bin: their mean, the mean without outliers, or that between two percentiles."""
+    clip_threshold: Annotated[float, Field(ge=1.0)] = 5.0
+    """For sigma-clip: distance from the mean of the bin, in spreads, beyond which pixels are outliers."""
+    clip_iterations: NonNegativeInt = 5
+    """For sigma-clip: how often outliers are dropped at most."""
+    percentile: tuple[Percent, Percent] = (50.0, 50.0)
+    """For percentile: lowest and highest percentile of the pixels to average; 50 50 is the median."""
     weighted: bool = True
     """Whether pixels count by what they can see (flat field, solid angle, ...), or all the same."""
     radial_range: tuple[float, float] | None = None
