@@ -213,7 +213,7 @@ def test_a_system_that_gives_no_more_threads_only_takes_longer():
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_frames_with_invalid_pixels_do_not_depend_on_their_company(model, monkeypatch):
+def test_frames_with_invalid_pixels_do_not_depend_on_their_company(model):
     frames = frames_of("f4", n=7)
     for frame in (0, 2, 3, 6):
         frames[frame, 10 + frame : 40, 20:150] = np.nan
@@ -223,8 +223,6 @@ def test_frames_with_invalid_pixels_do_not_depend_on_their_company(model, monkey
         own = {name: value[n] if name == "variance" else value for name, value in given.items()}
         alone = scatter(frames[n : n + 1], **own)
         assert_same_bits(alone, part_of(together, n))
-    monkeypatch.setattr("friedel.kernels.scatter._REMOVED_BYTES", 1)
-    assert_same_bits(scatter(frames, **given), together)
 
 
 def part_of(sums, frame):
@@ -342,6 +340,42 @@ def test_sums_do_not_depend_on_instruction_set_threads_or_company(model, splitti
         assert alone.signal.tobytes() == expected.signal[i].tobytes()
         if model != "none":
             assert alone.variance.tobytes() == expected.variance[i].tobytes()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("splitting", [False, True])
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f4"])
+def test_dead_and_other_invalid_pixels_give_the_same_bits_everywhere(model, splitting, dtype, instruction_set):
+    shape, rng = (211, 300), np.random.default_rng(9)
+    scatter = Scatter.build(radial_map(shape, splitting=splitting), **corrections(shape))
+    frames, dummy = frames_of(dtype, 13, shape), 1000
+    frames[:, rng.random(shape) < 0.03] = dummy  # dead in every frame
+    frames[:, 20:70, 30:90] = dummy
+    frames[rng.random(frames.shape) < 0.02] = dummy
+    frames[5] = frames_of(dtype, 1, shape, seed=2)  # one without any
+    given = arguments(model, frames) | {"dummy": dummy}
+    _native.use_instruction_set("baseline")
+    expected = scatter(frames, **given)
+    assert_close(expected, reference_scatter(radial_map(shape, splitting=splitting), frames, **corrections(shape), **given))
+    _native.use_instruction_set(instruction_set)
+    for threads in (1, 2, 3):
+        assert_same_bits(scatter(frames, threads=threads, **given), expected)
+    for some in (slice(0, 1), slice(3, 6), slice(5, 6), slice(4, 12)):
+        own = {name: value[some] if name == "variance" else value for name, value in given.items()}
+        arrays = {field.name: getattr(expected, field.name) for field in fields(BinSums)}
+        part = BinSums(**{name: None if array is None else array[some] for name, array in arrays.items()})
+        assert_same_bits(scatter(frames[some], **own), part)
+
+
+def test_sums_of_normalization_are_exact_in_any_order():
+    pixel_map, more = radial_map(), corrections()
+    frames = frames_of("u2", n=2)
+    marked = np.random.default_rng(3).random(SHAPE) < 0.5
+    frames[0, marked], frames[1, ~marked] = 65535, 65535
+    scatter = Scatter.build(pixel_map, **more)
+    sums = scatter(frames, dummy=65535)
+    for name, total in zip(("normalization", "normalization_squared", "count"), scatter.constants, strict=False):
+        np.testing.assert_array_equal(getattr(sums, name).sum(axis=0), total)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -5,7 +5,8 @@ With c_ib the fraction of pixel i in bin b, s = raw - dark, v the variance and w
     signal S = Σ c s, normalization N = Σ c w, variance V = Σ c² v, normalization_squared N2 = Σ (c w)², count n = Σ c
 
 over the valid pixels; intensity S/N, its standard error √V/N and the spread √(V/N2) are left to the caller.
-N, N2 and n depend on the map alone: they are summed once, and a frame's invalid pixels are taken out of them.
+N, N2 and n depend on the map alone: they are summed once, and a frame's invalid pixels are taken out of them, exactly:
+each term is rounded to a multiple of a unit of its bin, of which a float64 holds every sum (docs/decisions/0013).
 """
 
 from __future__ import annotations
@@ -38,10 +39,6 @@ _PIECE_ALIGNMENT = 8192
 # The fused route takes blocks that fit its scratch memory and hold whole tiles: the automatic size does.
 _BLOCK_BYTES = 8192
 _TILE_PIXELS = 512
-
-# What invalid pixels take out of the sums is kept for as many frames at a time as fit in about this.
-_REMOVED_BYTES = 16 * 1024**2
-
 
 @dataclass(frozen=True, eq=False)
 class PixelMap:
@@ -124,8 +121,10 @@ class Scatter:
         The map, tile by tile (``native/scatter_plan.hpp``).
     normalization : ndarray of float32, shape (n_pixels,), or None
     dark, dark_variance : ndarray of float64, shape (n_pixels,), or None
-    constants : ndarray of float64, shape (7, n_bins)
-        Sums over all pixels of c w, (c w)², c, 1, c dark, c² dark_variance, c².
+    constants : ndarray of float64, shape (6, n_bins)
+        Sums over all pixels of c w, (c w)², c, c², c dark, c² dark_variance.
+    rounding : ndarray of float64, shape (n_bins + spare bins, 4 or 8)
+        What makes sums of the same terms exact (``native/scatter_kernels.hpp``); 4 columns without a dark.
     """
 
     n_pixels: int
@@ -135,15 +134,16 @@ class Scatter:
     dark: npt.NDArray[np.float64] | None
     dark_variance: npt.NDArray[np.float64] | None
     constants: npt.NDArray[np.float64] = field(repr=False)
+    rounding: npt.NDArray[np.float64] = field(repr=False)
     _map: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         piece = _piece_pixels(self.n_pixels, self.n_bins)
-        shared = (self.normalization, self.dark, self.dark_variance)
+        shared = (self.normalization, self.dark, self.dark_variance, self.constants, self.rounding)
         object.__setattr__(self, "_map", _native.PackedMap(self.packed, self.n_pixels, self.n_bins, piece, *shared))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        shared = (self.normalization, self.dark, self.dark_variance, self.constants)
+        shared = (self.normalization, self.dark, self.dark_variance, self.constants, self.rounding)
         return Scatter, (self.n_pixels, self.n_bins, self.packed, *shared)
 
     @classmethod
@@ -188,15 +188,17 @@ class Scatter:
             np.ascontiguousarray(pixel_map.weights, np.float32),
         )
         packed = _native.pack_map(*entries, keep.view(np.uint8), pixel_map.n_bins)
-        constants = np.empty((7, pixel_map.n_bins))
-        scatter = cls(n, pixel_map.n_bins, packed, w, d, dv, constants)
-        scatter._map.constants(constants)
+        constants = np.empty((6, pixel_map.n_bins))
+        rounding = np.empty((pixel_map.n_bins + _native.SPARE_BINS, 4 if d is None and dv is None else 8))
+        scatter = cls(n, pixel_map.n_bins, packed, w, d, dv, constants, rounding)
+        scatter._map.sum_constants(constants, rounding)
         return scatter
 
     @property
     def nbytes(self) -> int:
         """Memory of the packed map and what it needs, in bytes."""
-        arrays = [*self.packed.values(), self.normalization, self.dark, self.dark_variance, self.constants]
+        shared = (self.normalization, self.dark, self.dark_variance, self.constants, self.rounding)
+        arrays = [*self.packed.values(), *shared]
         return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     def __call__(
@@ -246,13 +248,11 @@ class Scatter:
         given = None if variance is None else variance_rows(variance, len(frames), self.n_pixels)
         source = FrameArrays.of(frames, self.n_pixels, dummy, delta_dummy, max(threads, 1))
         first: ErrorModel = "none" if error_model == "azimuthal" else error_model
-        signal, spread, invalid, negative = source.scatter(self._map, self.n_bins, first, given, None)
-        sums = self._assemble(signal, spread, invalid, negative, first, threads)
+        sums = source.scatter(self, first, given)
         if error_model != "azimuthal":
             return sums
         mean = np.divide(sums.signal, sums.normalization, out=np.zeros_like(sums.signal), where=sums.normalization != 0)
-        _, spread, _, _ = source.scatter(self._map, self.n_bins, error_model, None, mean)
-        return replace(sums, variance=spread)
+        return replace(sums, variance=source.spread(self, mean))
 
     def _decoded_first(
         self,
@@ -286,62 +286,6 @@ class Scatter:
         if not parts:
             return self(np.empty((0, self.n_pixels), np.uint8), error_model=error_model, variance=variance)
         return join_sums(parts)
-
-    def _assemble(
-        self,
-        signal: npt.NDArray[np.float64],
-        variance: npt.NDArray[np.float64] | None,
-        invalid: Sequence[npt.NDArray[np.uint32] | None],
-        negative: npt.NDArray[np.int64],
-        error_model: ErrorModel,
-        threads: int,
-    ) -> BinSums:
-        """Take what the invalid pixels would have contributed out of the constants, and the dark out of the sums."""
-        holed = np.array([pixels is not None for pixels in invalid], bool)
-        whole: Any = ~holed[:, np.newaxis] if holed.any() else True
-        dark, dark_variance = self.constants[4], self.constants[5]
-        if self.dark is not None:
-            np.subtract(signal, dark, out=signal, where=whole)
-        if variance is not None and self.dark_variance is not None:
-            np.add(variance, dark_variance, out=variance, where=whole)
-        if not holed.any():
-            normalization, normalization_squared, count = self.constants[:3, np.newaxis]
-            return BinSums(signal, normalization, normalization_squared, count, variance, negative)
-        own = (np.repeat(row[np.newaxis], len(signal), axis=0) for row in self.constants[:3])
-        normalization, normalization_squared, count = own
-        sums = BinSums(signal, normalization, normalization_squared, count, variance, negative)
-        frames = np.flatnonzero(holed)
-        step = max(_REMOVED_BYTES // max(self.constants.nbytes, 1), threads, 1)
-        for start in range(0, len(frames), step):
-            some = frames[start : start + step]
-            removed = np.empty((len(some), *self.constants.shape))
-            self._map.removed([invalid[frame] for frame in some], removed, max(threads, 1))
-            self._take_out(sums, some, removed, error_model)
-        return sums
-
-    def _take_out(
-        self,
-        sums: BinSums,
-        frames: npt.NDArray[np.intp],
-        removed: npt.NDArray[np.float64],
-        error_model: ErrorModel,
-    ) -> None:
-        """Take the contributions of invalid pixels, (len(frames), 7, n_bins), out of the sums of some frames."""
-        for row, shared in enumerate((sums.normalization, sums.normalization_squared, sums.count)):
-            shared[frames] -= removed[:, row]
-        if self.dark is not None:
-            sums.signal[frames] -= self.constants[4] - removed[:, 4]
-        if sums.variance is not None:
-            # An invalid pixel was summed as a 0, whose variance is 1.
-            if error_model == "poisson":
-                sums.variance[frames] -= removed[:, 6]
-            if self.dark_variance is not None:
-                sums.variance[frames] += self.constants[5] - removed[:, 5]
-        # The difference of two equal sums, added in different orders, need not be 0.
-        frame, empty = np.nonzero(removed[:, 3] == self.constants[3])
-        for values in (sums.signal, sums.normalization, sums.normalization_squared, sums.count, sums.variance):
-            if values is not None:
-                values[frames[frame], empty] = 0
 
 
 def _piece_pixels(n_pixels: int, n_bins: int) -> int:
@@ -441,23 +385,31 @@ class FrameArrays:
         return cls(buffers, codec, _type_number(frames.dtype), *ranges, labels, threads)
 
     def scatter(
+        self, plan: Scatter, error_model: ErrorModel, variance: npt.NDArray[np.float64] | None
+    ) -> BinSums:
+        """Return all sums, with any error model but "azimuthal"."""
+        shape = (len(self.buffers), plan.n_bins)
+        signal, own = np.empty(shape), np.empty((3, *shape))
+        spread = None if error_model == "none" else np.empty(shape)
+        negative, filled = self._run(plan, error_model, variance, None, signal, spread, own)
+        shared = own if filled else plan.constants[:3, np.newaxis]
+        return BinSums(signal, *shared, spread, negative)
+
+    def spread(self, plan: Scatter, mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return Σ (c w)² (s/w - mean)²."""
+        variance = np.empty(mean.shape)
+        self._run(plan, "azimuthal", None, mean, None, variance, None)
+        return variance
+
+    def _run(
         self,
-        packed: Any,
-        n_bins: int,
+        plan: Scatter,
         error_model: ErrorModel,
         variance: npt.NDArray[np.float64] | None,
         mean: npt.NDArray[np.float64] | None,
-    ) -> tuple[
-        npt.NDArray[np.float64],
-        npt.NDArray[np.float64] | None,
-        list[npt.NDArray[np.uint32] | None],
-        npt.NDArray[np.int64],
-    ]:
-        """Return S, V or None, the invalid pixels of each frame or None, and the number of pixels below zero."""
-        n = len(self.buffers)
-        signal = np.empty((n, n_bins))
-        spread = None if error_model == "none" else np.empty((n, n_bins))
-        problems, invalid, negative = packed.scatter(
+        *sums: npt.NDArray[np.float64] | None,
+    ) -> tuple[npt.NDArray[np.int64], bool]:
+        problems, negative, filled = plan._map.scatter(
             self.buffers,
             self.codec,
             self.type,
@@ -466,13 +418,12 @@ class FrameArrays:
             mean,
             self.integer_range,
             self.float_range,
-            signal,
-            spread,
+            *sums,
             self.threads,
             0,
         )
         check_decoded(problems, self.labels)
-        return signal, spread, invalid, np.array(negative, np.int64)
+        return np.array(negative, np.int64), filled
 
 
 def _invalid_range(

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <string>
@@ -28,18 +29,14 @@ using Vector1 = Array<const T, nb::ndim<1>>;
 template <class T>
 using Out2 = Array<T, nb::ndim<2>>;
 
-void grow(InvalidPixels &list) {
-    list.capacity = list.capacity ? 2 * list.capacity : 1024;
-    void *larger = std::realloc(list.pixels, list.capacity * sizeof(uint32_t));
-    if (!larger) throw std::bad_alloc();
-    list.pixels = static_cast<uint32_t *>(larger);
+void open_removed(Removed &removed, const Plan &plan) {
+    // Zeros that the system gives are touched only where pixels are invalid.
+    removed.memory = std::calloc(plan.removed_stride() * (removed.n_frames + 1) + 8, sizeof(double));
+    if (!removed.memory) throw std::bad_alloc();
+    removed.sums = reinterpret_cast<double *>((reinterpret_cast<uintptr_t>(removed.memory) + 63) / 64 * 64);
 }
 
 // ---- packing ---------------------------------------------------------------------------------------------
-
-constexpr int most_tile_bins = 32;
-// Bins past the last one that kernels may add zeros to.
-constexpr int64_t spare_bins = most_tile_bins + 1;
 
 struct Map {
     const int64_t *pointers;
@@ -100,6 +97,7 @@ struct Packed {
     std::unique_ptr<float[]> weights, extra_weights;
     std::unique_ptr<uint16_t[]> extra_pixels;
     std::unique_ptr<uint32_t[]> extra_bins;
+    std::unique_ptr<uint64_t[]> active;
 
     void set_first(int64_t i, int64_t bin) {
         if (wide)
@@ -118,6 +116,7 @@ static void fill_tile(const Map &map, Packed &packed, int64_t tile) {
         const int64_t i = tile * tile_pixels + pixel;
         const int n = i < map.n_pixels ? std::min(map.consecutive(i), bins) : 0;
         packed.set_first(tile * tile_pixels + place, n ? map.bins[map.begin(i)] : map.n_bins);
+        if (n) packed.active[tile * tile_words + pixel / 64] |= uint64_t{1} << (pixel % 64);
         for (int k = 0; weights && k < bins; ++k) weights[place * bins + k] = k < n ? map.weights[map.begin(i) + k] : 0.0f;
         for (int64_t e = n ? map.begin(i) + n : 0; n && e < map.end(i); ++e, ++extra) {
             packed.extra_pixels[extra] = static_cast<uint16_t>(pixel);
@@ -149,6 +148,7 @@ static nb::dict pack_map(Vector1<int64_t> pointers, Vector1<int32_t> bins, Vecto
             packed.first32.reset(new uint32_t[n_tiles * tile_pixels]);
         else
             packed.first16.reset(new uint16_t[n_tiles * tile_pixels]);
+        packed.active.reset(new uint64_t[n_tiles * tile_words]());
         packed.tile_bins.reset(new uint8_t[n_tiles]);
         packed.tile_weights.reset(new int64_t[n_tiles]);
         packed.extra_pointers.reset(new int64_t[n_tiles + 1]());
@@ -172,6 +172,7 @@ static nb::dict pack_map(Vector1<int64_t> pointers, Vector1<int32_t> bins, Vecto
         out["first"] = own(std::move(packed.first32), places);
     else
         out["first"] = own(std::move(packed.first16), places);
+    out["active"] = own(std::move(packed.active), n_tiles * tile_words);
     out["tile_bins"] = own(std::move(packed.tile_bins), n_tiles);
     out["tile_weights"] = own(std::move(packed.tile_weights), n_tiles);
     out["weights"] = own(std::move(packed.weights), n_weights);
@@ -188,7 +189,8 @@ static nb::dict pack_map(Vector1<int64_t> pointers, Vector1<int32_t> bins, Vecto
 class PackedMap {
   public:
     PackedMap(nb::dict arrays, int64_t n_pixels, int64_t n_bins, int64_t piece_pixels, std::optional<Vector1<float>> normalization,
-              std::optional<Vector1<double>> dark, std::optional<Vector1<double>> dark_variance) {
+              std::optional<Vector1<double>> dark, std::optional<Vector1<double>> dark_variance, Out2<double> constants,
+              Out2<double> rounding) {
         plan.n_pixels = n_pixels;
         plan.n_bins = n_bins;
         plan.n_tiles = (n_pixels + tile_pixels - 1) / tile_pixels;
@@ -199,16 +201,31 @@ class PackedMap {
         const size_t places = plan.n_tiles * tile_pixels, tiles = plan.n_tiles;
         plan.first = plan.wide ? static_cast<const void *>(hold<uint32_t>(arrays["first"], places))
                                : hold<uint16_t>(arrays["first"], places);
+        plan.active = hold<uint64_t>(arrays["active"], tiles * tile_words);
         plan.tile_bins = hold<uint8_t>(arrays["tile_bins"], tiles);
         plan.tile_weights = hold<int64_t>(arrays["tile_weights"], tiles);
         plan.weights = hold<float>(arrays["weights"]);
         plan.extra_pointers = hold<int64_t>(arrays["extra_pointers"], tiles + 1);
         plan.extra_pixels = hold<uint16_t>(arrays["extra_pixels"]);
+        extended_.resize(tiles * tile_words);
+        for (size_t tile = 0; tile < tiles; ++tile)
+            for (int64_t e = plan.extra_pointers[tile]; e < plan.extra_pointers[tile + 1]; ++e)
+                extended_[tile * tile_words + plan.extra_pixels[e] / 64] |= uint64_t{1} << (plan.extra_pixels[e] % 64);
+        plan.extended = extended_.data();
         plan.extra_bins = hold<uint32_t>(arrays["extra_bins"]);
         plan.extra_weights = hold<float>(arrays["extra_weights"]);
         plan.normalization = hold(normalization);
         plan.dark = hold(dark);
-        dark_variance_ = hold(dark_variance);
+        plan.dark_variance = hold(dark_variance);
+        const auto fits = [](const Out2<double> &array, int64_t rows, int64_t columns) {
+            return static_cast<int64_t>(array.shape(0)) == rows && static_cast<int64_t>(array.shape(1)) == columns;
+        };
+        if (!fits(constants, n_constants, n_bins) || !fits(rounding, n_bins + spare_bins, plan.columns()))
+            throw nb::value_error("the constants of a packed map have another shape");
+        held_.push_back(nb::cast(constants));
+        held_.push_back(nb::cast(rounding));
+        this->constants = constants.data();
+        plan.rounding = rounding.data();
     }
 
     // Call function(bin, weight) for each entry of a pixel, in a fixed order.
@@ -229,29 +246,21 @@ class PackedMap {
                      static_cast<double>(plan.extra_weights[e - plan.extra_pixels]));
     }
 
-    // Add what a pixel contributes beside its signal to each of its bins: norm, norm^2, count, entries, dark, dark
-    // variance, c^2; `out` is (n_bins, 8), a line of cache for each bin.
-    void contribute(int64_t pixel, double *out) const {
+    // Call function(bin, values) with what a pixel contributes beside its signal to each of its bins, as the kernels do.
+    template <class Function>
+    void contributions(int64_t pixel, Function &&function) const {
         const double w = plan.normalization ? plan.normalization[pixel] : 1.0;
-        const double dark = plan.dark ? plan.dark[pixel] : 0.0, dark_variance = dark_variance_ ? dark_variance_[pixel] : 0.0;
+        const double dark = plan.dark ? plan.dark[pixel] : 0.0, variance = plan.dark_variance ? plan.dark_variance[pixel] : 0.0;
         entries(pixel, [&](int64_t bin, double c) {
             const double norm = c * w;
-            const double values[8] = {norm, norm * norm, c, 1.0, c * dark, c * c * dark_variance, c * c, 0.0};
-            for (int k = 0; k < 8; ++k) out[8 * bin + k] += values[k];
+            const double values[n_constants] = {norm, norm * norm, c, c * c, c * dark, c * c * variance};
+            function(bin, values);
         });
     }
 
-    // What some pixels contribute, (7, n_bins); pixel(i) is the number of the i-th.
-    template <class Function>
-    void contributions(int64_t n, Function &&pixel, double *out) const {
-        std::vector<double> sums(8 * plan.n_bins);
-        for (int64_t i = 0; i < n; ++i) contribute(pixel(i), sums.data());
-        for (int row = 0; row < n_constants; ++row)
-            for (int64_t bin = 0; bin < plan.n_bins; ++bin) out[row * plan.n_bins + bin] = sums[8 * bin + row];
-    }
-
-    static constexpr int n_constants = 7;
+    static constexpr int n_constants = 6;
     Plan plan{};
+    const double *constants = nullptr;  // (n_constants, n_bins)
 
   private:
     template <class T>
@@ -270,36 +279,36 @@ class PackedMap {
     }
 
     std::vector<nb::object> held_;
-    const double *dark_variance_ = nullptr;
+    std::vector<uint64_t> extended_;
 };
 
-// (7, n_bins): what all pixels contribute beside their signals.
-static void constants(const PackedMap &map, Out2<double> out) {
-    double *to = out.data();
+// What all pixels contribute beside their signals, exactly up to a unit for each sum, see `add_exactly`: 2^-52 or less of
+// the sum of the magnitudes.
+static void sum_constants(const PackedMap &map, Out2<double> constants, Out2<double> rounding) {
+    const int64_t n_bins = map.plan.n_bins;
+    const int columns = map.plan.columns(), n = std::min(columns, PackedMap::n_constants);
+    double *const sums = constants.data(), *const units = rounding.data();
     nb::gil_scoped_release release;
-    map.contributions(map.plan.n_pixels, [](int64_t i) { return i; }, to);
-}
-
-// (frames, 7, n_bins): what the invalid pixels of each frame would have contributed. Often they are the same in
-// many frames (the gaps of a detector): then they are summed once.
-static void removed(const PackedMap &map, const std::vector<Vector1<uint32_t>> &invalid, Array<double, nb::ndim<3>> out, int threads) {
-    const int64_t stride = PackedMap::n_constants * map.plan.n_bins;
-    double *to = out.data();
-    nb::gil_scoped_release release;
-    std::vector<size_t> first, same_as(invalid.size());
-    for (size_t f = 0; f < invalid.size(); ++f) {
-        const auto &pixels = invalid[f];
-        const bool same = f > 0 && pixels.size() == invalid[f - 1].size() &&
-                          std::equal(pixels.data(), pixels.data() + pixels.size(), invalid[f - 1].data());
-        same_as[f] = same ? same_as[f - 1] : f;
-        if (!same) first.push_back(f);
+    std::fill_n(units, (n_bins + spare_bins) * columns, 0.0);
+    for (int64_t i = 0; i < map.plan.n_pixels; ++i)
+        map.contributions(i, [&](int64_t bin, const double *values) {
+            for (int k = 0; k < n; ++k) units[bin * columns + k] += std::fabs(values[k]);
+        });
+    for (int64_t i = 0; i < n_bins * columns; ++i) {
+        int exponent;
+        std::frexp(units[i], &exponent);  // the sum is less than 2^exponent, also after its rounding errors
+        units[i] = units[i] > 0 ? std::ldexp(3.0, exponent) : 0.0;
     }
-    parallel_for(first.size(), threads, [&](std::size_t k) {
-        const uint32_t *pixels = invalid[first[k]].data();
-        map.contributions(invalid[first[k]].size(), [&](int64_t i) { return pixels[i]; }, to + first[k] * stride);
-    });
-    for (size_t f = 0; f < invalid.size(); ++f)
-        if (same_as[f] != f) std::copy_n(to + same_as[f] * stride, stride, to + f * stride);
+    std::vector<double> exact(n_bins * columns);
+    for (int64_t i = 0; i < map.plan.n_pixels; ++i)
+        map.contributions(i, [&](int64_t bin, const double *values) {
+            for (int k = 0; k < n; ++k) {
+                const double unit = units[bin * columns + k];
+                exact[bin * columns + k] += (values[k] + unit) - unit;
+            }
+        });
+    for (int k = 0; k < PackedMap::n_constants; ++k)
+        for (int64_t bin = 0; bin < n_bins; ++bin) sums[k * n_bins + bin] = k < n ? exact[bin * columns + k] : 0.0;
 }
 
 // ---- the work, shared between threads ------------------------------------------------------------------------
@@ -326,28 +335,82 @@ struct Request {
     std::vector<Frame> frames;
     int threads, lanes_wanted;
     double *signal, *variance;  // (n_frames, n_bins)
+    double *own[3];             // normalization, its square and count of frames with invalid pixels, (n_frames, n_bins)
     const double *mean;         // (n_frames, n_bins) or null
-    std::vector<std::vector<InvalidPixels>> invalid;  // for each piece, for each frame
+    std::vector<uint8_t> holed; // whether a frame has invalid pixels
+    std::vector<uint64_t> negative;
     std::vector<std::string> problems;
 
-    ~Request() {
-        for (auto &piece : invalid)
-            for (auto &list : piece) std::free(list.pixels);
-    }
     int64_t sums_of_group(int lanes) const {
         return (map.plan.n_bins + spare_bins) * n_sums(work.model) * lanes;
     }
 };
 
+// What the invalid pixels of a group of frames take out of the sums.
+struct RemovedOfGroup : Removed {
+    explicit RemovedOfGroup(int frames) { n_frames = frames; }
+    RemovedOfGroup(const RemovedOfGroup &) = delete;
+    ~RemovedOfGroup() { std::free(memory); }
+
+    // Sums of a frame, or of all of them; null without invalid pixels.
+    const double *of(int frame, const Plan &plan) const {
+        return touched >> frame & 1 ? sums + frame * plan.removed_stride() : nullptr;
+    }
+    // Add those of another piece: the sums are exact, so the order does not matter.
+    void add(const RemovedOfGroup &other, const Plan &plan) {
+        for (int f = 0; f < n_frames; ++f) negative[f] += other.negative[f];
+        if (other.touched && !sums) open_removed(*this, plan);
+        touched |= other.touched;
+        for (int f = 0; f <= n_frames; ++f)
+            if (const double *more = other.of(f, plan))
+                for (int64_t i = 0; i < plan.removed_stride(); ++i) sums[f * plan.removed_stride() + i] += more[i];
+    }
+};
+
+// Take what the invalid pixels would have contributed out of what all pixels contribute, and the dark out of the sums.
+static void finish_frame(Request &request, int64_t first, int f, const RemovedOfGroup &removed) {
+    const Plan &plan = request.map.plan;
+    const ErrorModel model = request.work.model;
+    const int64_t n_bins = plan.n_bins, frame = first + f;
+    const int columns = plan.columns();
+    const auto row = [&](double *array) { return array ? array + frame * n_bins : nullptr; };
+    double *const signal = row(request.signal), *const variance = row(request.variance);
+    double *const norm = row(request.own[0]), *const squared = row(request.own[1]), *const count = row(request.own[2]);
+    const double *const own = removed.of(f, plan), *const common = removed.of(removed.n_frames, plan);
+    const bool holed = own || common;
+    request.holed[frame] = holed;
+    request.negative[frame] = removed.negative[f];
+    if (!holed && columns == 4) return;
+    for (int64_t b = 0; b < n_bins; ++b) {
+        double taken[8] = {};
+        for (int k = 0; k < columns; ++k) taken[k] = (own ? own[b * columns + k] : 0.0) + (common ? common[b * columns + k] : 0.0);
+        const auto left = [&](int k) { return request.map.constants[k * n_bins + b] - taken[k]; };
+        if (columns == 8) signal[b] -= left(4);
+        // An invalid pixel was summed as a 0, whose variance is 1.
+        if (holed && model == ErrorModel::poisson) variance[b] -= taken[3];
+        if (columns == 8 && variance) variance[b] += left(5);
+        if (!holed) continue;
+        norm[b] = left(0);
+        squared[b] = left(1);
+        count[b] = left(2);
+        if (count[b] == 0) {
+            signal[b] = norm[b] = squared[b] = 0;
+            if (variance) variance[b] = 0;
+        }
+    }
+}
+
 // Sums of a group of frames, (bin, signal | variance, lane), to (frame, bin).
-static void write_sums(Request &request, const double *sums, int64_t first, int n_frames, int lanes) {
+static void write_sums(Request &request, const double *sums, int64_t first, int n_frames, int lanes, const RemovedOfGroup &removed) {
     const int n = n_sums(request.work.model);
     const int64_t n_bins = request.map.plan.n_bins;
     for (int f = 0; f < n_frames; ++f)
         for (int64_t b = 0; b < n_bins; ++b) {
-            request.signal[(first + f) * n_bins + b] = sums[b * n * lanes + f];
+            if (request.signal) request.signal[(first + f) * n_bins + b] = sums[b * n * lanes + f];
             if (n == 2) request.variance[(first + f) * n_bins + b] = sums[(b * n + 1) * lanes + f];
         }
+    if (request.work.model == ErrorModel::azimuthal) return;  // the first pass did
+    for (int f = 0; f < n_frames; ++f) finish_frame(request, first, f, removed);
 }
 
 // Means of a group of frames, (frame, bin), to (bin, lane).
@@ -368,14 +431,14 @@ struct Problem {
 
 // Several pieces of one frame may run at a time: what is wrong is returned, not noted in the request.
 static Problem run_pieces(Request &request, int64_t first, int n_frames, int lanes, int64_t piece_begin, int64_t piece_end,
-                          const double *mean, double *piece, double *sums) {
+                          const double *mean, double *piece, double *sums, RemovedOfGroup &removed) {
     auto scratch = allocate<Scratch>(1, false);
     Work work = request.work;
     work.plan = &request.map.plan;
     work.n_frames = n_frames;
     work.lanes = lanes;
     work.frames = request.frames.data() + first;
-    work.invalid = request.invalid[piece_begin].data() + first;
+    work.removed = &removed;
     work.piece_begin = piece_begin;
     work.piece_end = piece_end;
     work.mean = mean;
@@ -386,7 +449,7 @@ static Problem run_pieces(Request &request, int64_t first, int n_frames, int lan
     return {work.problem, work.failed};
 }
 
-static int lanes_for(const Request &request, int64_t group) {
+static int lanes_for(int64_t group) {
     if (group == 1) return 1;
     return group <= 4 || kernels().most_lanes < 8 ? 4 : 8;
 }
@@ -404,29 +467,35 @@ static int64_t group_size(const Request &request) {
 
 // One group of frames on one thread.
 static void run_group(Request &request, int64_t first, int n_frames) {
-    const int lanes = lanes_for(request, n_frames);
+    const int lanes = lanes_for(n_frames);
     const int64_t n = request.sums_of_group(lanes), pieces = request.map.plan.n_pieces();
     const auto mean = means_of(request, first, n_frames, lanes);
     auto sums = allocate<double>(n);
     auto piece = pieces > 1 ? allocate<double>(n) : nullptr;
     double *const partial = pieces > 1 ? piece.get() : sums.get();
-    const Problem problem = run_pieces(request, first, n_frames, lanes, 0, pieces, mean.get(), partial, sums.get());
+    RemovedOfGroup removed(n_frames);
+    const Problem problem = run_pieces(request, first, n_frames, lanes, 0, pieces, mean.get(), partial, sums.get(), removed);
     if (problem.text)
         request.problems[first + problem.frame] = problem.text;
     else
-        write_sums(request, sums.get(), first, n_frames, lanes);
+        write_sums(request, sums.get(), first, n_frames, lanes, removed);
 }
 
 // One group of frames on all threads, each taking pieces; they are added in the same order as by run_group.
 static void split_group(Request &request, int64_t first, int n_frames) {
-    const int lanes = lanes_for(request, n_frames);
+    const int lanes = lanes_for(n_frames);
     const int64_t n = request.sums_of_group(lanes), pieces = request.map.plan.n_pieces();
     const auto mean = means_of(request, first, n_frames, lanes);
     std::vector<Aligned<double>> partial(pieces);
     std::vector<Problem> problems(pieces);
+    RemovedOfGroup removed(n_frames);
+    std::mutex adding;
     parallel_for(pieces, request.threads, [&](std::size_t p) {
         partial[p] = allocate<double>(n);
-        problems[p] = run_pieces(request, first, n_frames, lanes, p, p + 1, mean.get(), partial[p].get(), partial[p].get());
+        RemovedOfGroup some(n_frames);
+        problems[p] = run_pieces(request, first, n_frames, lanes, p, p + 1, mean.get(), partial[p].get(), partial[p].get(), some);
+        std::lock_guard guard(adding);
+        removed.add(some, request.map.plan);
     });
     // The first piece in order is where run_group would have stopped.
     for (const Problem &problem : problems)
@@ -437,7 +506,7 @@ static void split_group(Request &request, int64_t first, int n_frames) {
     auto sums = allocate<double>(n);
     for (const auto &part : partial)
         for (int64_t i = 0; i < n; ++i) sums.get()[i] += part.get()[i];
-    write_sums(request, sums.get(), first, n_frames, lanes);
+    write_sums(request, sums.get(), first, n_frames, lanes, removed);
 }
 
 static void run_request(Request &request) {
@@ -451,20 +520,6 @@ static void run_request(Request &request) {
         parallel_for(groups, request.threads, [&](std::size_t g) { run_group(request, g * group, frames_of(g)); });
 }
 
-// Invalid pixels of all pieces of a frame, in order.
-static nb::object invalid_of(const Request &request, size_t frame) {
-    size_t n = 0;
-    for (const auto &piece : request.invalid) n += piece[frame].size;
-    if (n == 0) return nb::none();
-    std::unique_ptr<uint32_t[]> pixels(new uint32_t[n]);
-    size_t at = 0;
-    for (const auto &piece : request.invalid) {
-        std::copy_n(piece[frame].pixels, piece[frame].size, pixels.get() + at);
-        at += piece[frame].size;
-    }
-    return nb::cast(own(std::move(pixels), n));
-}
-
 static std::vector<Frame> frames_from(const std::vector<Vector1<uint8_t>> &buffers,
                                       const std::optional<Array<const double, nb::ndim<2>>> &variance) {
     std::vector<Frame> frames(buffers.size());
@@ -475,51 +530,65 @@ static std::vector<Frame> frames_from(const std::vector<Vector1<uint8_t>> &buffe
     return frames;
 }
 
-// Sum frames into `signal` and `variance` (frames, n_bins). Returns for each frame: what is wrong with it or
-// '', its invalid pixels or None, the number of contributing pixels below zero.
+// Where a frame has invalid pixels, every frame needs sums of its own: those without take the constants.
+static bool fill_whole_frames(Request &request) {
+    const int64_t n_bins = request.map.plan.n_bins;
+    bool any = false;
+    for (const uint8_t holed : request.holed) any |= holed != 0;
+    for (size_t f = 0; any && f < request.holed.size(); ++f)
+        for (int row = 0; row < 3 && !request.holed[f]; ++row)
+            std::copy_n(request.map.constants + row * n_bins, n_bins, request.own[row] + f * n_bins);
+    return any;
+}
+
+// Sum frames into `signal`, `variance` and, if there are invalid pixels, `own` (all of (frames, n_bins)). Returns for each
+// frame what is wrong with it or '', and the number of contributing pixels below zero; and whether `own` is filled.
 static nb::tuple scatter_frames(const PackedMap &map, const std::vector<Vector1<uint8_t>> &buffers, int codec, int type,
                                 int model, std::optional<Array<const double, nb::ndim<2>>> variance,
                                 std::optional<Array<const double, nb::ndim<2>>> mean,
                                 std::optional<std::pair<uint32_t, uint32_t>> integer_range,
-                                std::optional<std::pair<double, double>> float_range, Out2<double> signal_sums,
-                                std::optional<Out2<double>> variance_sums, int threads, int lanes) {
-    Request request{map, {}, frames_from(buffers, variance), std::max(threads, 1), lanes, signal_sums.data(), nullptr, nullptr, {}, {}};
+                                std::optional<std::pair<double, double>> float_range, std::optional<Out2<double>> signal_sums,
+                                std::optional<Out2<double>> variance_sums, std::optional<Array<double, nb::ndim<3>>> own_sums,
+                                int threads, int lanes) {
+    Request request{map, {}, frames_from(buffers, variance), std::max(threads, 1), lanes, nullptr, nullptr, {}, nullptr, {}, {}, {}};
+    if (signal_sums) request.signal = signal_sums->data();
     if (variance_sums) request.variance = variance_sums->data();
+    for (int row = 0; own_sums && row < 3; ++row)
+        request.own[row] = own_sums->data() + row * own_sums->shape(1) * own_sums->shape(2);
     if (mean) request.mean = mean->data();
     request.problems.resize(buffers.size());
-    request.invalid.assign(map.plan.n_pieces(), std::vector<InvalidPixels>(buffers.size()));
+    request.holed.resize(buffers.size());
+    request.negative.resize(buffers.size());
     Work &work = request.work;
     work.codec = static_cast<Codec>(codec);
     work.type = static_cast<ElementType>(type);
     work.model = static_cast<ErrorModel>(model);
+    if (work.model != ErrorModel::azimuthal && (!signal_sums || !own_sums)) throw nb::value_error("sums are missing");
+    if ((n_sums(work.model) == 2) != variance_sums.has_value()) throw nb::value_error("sums of variances are missing");
     work.screen.range = integer_range || float_range;
     if (integer_range) std::tie(work.screen.low, work.screen.span) = *integer_range;
     if (float_range) std::tie(work.screen.dummy, work.screen.delta) = *float_range;
+    bool filled;
     {
         nb::gil_scoped_release release;
         run_request(request);
+        filled = fill_whole_frames(request);
     }
-    nb::list invalid, negative;
-    for (size_t f = 0; f < buffers.size(); ++f) {
-        invalid.append(invalid_of(request, f));
-        uint64_t n = 0;
-        for (const auto &piece : request.invalid) n += piece[f].negative;
-        negative.append(n);
-    }
-    return nb::make_tuple(request.problems, invalid, negative);
+    return nb::make_tuple(request.problems, request.negative, filled);
 }
 
 void bind_scatter(nb::module_ &m) {
     m.def("pack_map", &pack_map, nb::arg("pointers"), nb::arg("bins"), nb::arg("weights"), nb::arg("keep"), nb::arg("n_bins"));
     nb::class_<PackedMap>(m, "PackedMap")
         .def(nb::init<nb::dict, int64_t, int64_t, int64_t, std::optional<Vector1<float>>, std::optional<Vector1<double>>,
-                      std::optional<Vector1<double>>>(),
+                      std::optional<Vector1<double>>, Out2<double>, Out2<double>>(),
              nb::arg("arrays"), nb::arg("n_pixels"), nb::arg("n_bins"), nb::arg("piece_pixels"), nb::arg("normalization").none(),
-             nb::arg("dark").none(), nb::arg("dark_variance").none())
-        .def("constants", &constants, nb::arg("out"))
-        .def("removed", &removed, nb::arg("invalid"), nb::arg("out"), nb::arg("threads"))
+             nb::arg("dark").none(), nb::arg("dark_variance").none(), nb::arg("constants"), nb::arg("rounding"))
+        .def("sum_constants", &sum_constants, nb::arg("constants"), nb::arg("rounding"))
         .def("scatter", &scatter_frames, nb::arg("buffers"), nb::arg("codec"), nb::arg("type"), nb::arg("model"),
              nb::arg("variance").none(), nb::arg("mean").none(), nb::arg("integer_range").none(), nb::arg("float_range").none(),
-             nb::arg("signal_sums"), nb::arg("variance_sums").none(), nb::arg("threads"), nb::arg("lanes"));
+             nb::arg("signal_sums").none(), nb::arg("variance_sums").none(), nb::arg("own_sums").none(), nb::arg("threads"),
+             nb::arg("lanes"));
+    m.attr("SPARE_BINS") = spare_bins;
 }
 }  // namespace friedel

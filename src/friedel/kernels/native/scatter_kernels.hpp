@@ -8,6 +8,9 @@
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than the baseline's registers stay inside this file
 #include "decode_frames.hpp"
 #include "scatter_plan.hpp"
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 namespace friedel {
 namespace {
@@ -39,6 +42,24 @@ struct UnsignedOf<4> {
     using type = uint32_t;
 };
 
+// One bit for each of `n` values, at most 64.
+template <class Test>
+inline uint64_t bits_of(int n, Test &&test) {
+    uint8_t flags[64];
+    for (int i = 0; i < 64; ++i) flags[i] = 0;
+    for (int i = 0; i < n; ++i) flags[i] = test(i) ? 0xff : 0;
+    uint64_t bits = 0;
+#if defined(__SSE2__)
+    for (int i = 0; i < 64; i += 16) {
+        const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i *>(flags + i));
+        bits |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(some))) << i;
+    }
+#else
+    for (int i = 0; i < 64; ++i) bits |= static_cast<uint64_t>(flags[i] & 1) << i;
+#endif
+    return bits;
+}
+
 // Integers of up to 32 bits as stored, and as numbers. A narrow signed type also holds blocks of wide unsigned
 // elements whose upper bits are all equal: small counts, and the marks near 2^32 of pixels that do not count.
 template <class Stored, bool Signed>
@@ -51,6 +72,21 @@ struct Integer {
     }
     static bool invalid(Stored x, const Screen &screen) { return screen.range && bits(x) - screen.low <= screen.span; }
     static bool negative(Stored x) { return Signed && static_cast<int32_t>(bits(x)) < 0; }
+    // The same for 64 values, one bit for each.
+    static void screen(const Stored *values, const Screen &screen, uint64_t &is_invalid, uint64_t &is_negative) {
+        is_invalid = is_negative = 0;
+#if defined(__AVX512F__)
+        const __m512i low = _mm512_set1_epi32(static_cast<int>(screen.low)), span = _mm512_set1_epi32(static_cast<int>(screen.span));
+        for (int i = 0; i < 64; i += 16) {
+            const __m512i x = widened(values + i);
+            if (screen.range) is_invalid |= static_cast<uint64_t>(_mm512_cmple_epu32_mask(_mm512_sub_epi32(x, low), span)) << i;
+            if constexpr (Signed) is_negative |= static_cast<uint64_t>(_mm512_movepi32_mask(x)) << i;
+        }
+#else
+        if (screen.range) is_invalid = bits_of(64, [&](int i) { return invalid(values[i], screen); });
+        if constexpr (Signed) is_negative = bits_of(64, [&](int i) { return negative(values[i]); });
+#endif
+    }
     // Whether any of n values may be invalid or negative. Compares in the stored width, for speed.
     static bool suspicious(const Stored *values, int n, const Screen &screen) {
         constexpr bool below = static_cast<Stored>(-1) < 0;
@@ -72,6 +108,20 @@ struct Integer {
     }
 
   private:
+#if defined(__AVX512F__)
+    // `bits` of 16 values.
+    static __m512i widened(const Stored *values) {
+        constexpr bool below = static_cast<Stored>(-1) < 0;
+        if constexpr (sizeof(Stored) == 4) return _mm512_loadu_si512(values);
+        if constexpr (sizeof(Stored) == 2) {
+            const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(values));
+            return below ? _mm512_cvtepi16_epi32(some) : _mm512_cvtepu16_epi32(some);
+        } else {
+            const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i *>(values));
+            return below ? _mm512_cvtepi8_epi32(some) : _mm512_cvtepu8_epi32(some);
+        }
+    }
+#endif
     // The stored values between which all invalid ones lie; false if there are none.
     static bool narrow_range(const Screen &screen, int64_t &low, int64_t &high) {
         constexpr bool below = static_cast<Stored>(-1) < 0;
@@ -96,6 +146,10 @@ struct Float {
         return !finite(x) || (screen.range && __builtin_fabs(x - screen.dummy) <= screen.delta);
     }
     static bool negative(Stored x) { return x < 0; }
+    static void screen(const Stored *values, const Screen &screen, uint64_t &is_invalid, uint64_t &is_negative) {
+        is_invalid = bits_of(64, [&](int i) { return invalid(values[i], screen); });
+        is_negative = bits_of(64, [&](int i) { return negative(values[i]); });
+    }
     static bool suspicious(const Stored *values, int n, const Screen &screen) {
         int64_t odd = 0;
         for (int i = 0; i < n; ++i) odd |= (finite(values[i]) ? 0 : -1) | (values[i] < 0 ? -1 : 0);
@@ -279,37 +333,64 @@ inline bool all_finite(const double *values, int n) {
     return !odd;
 }
 
-// Note invalid pixels and replace them in the line: by 0, or by NaN for the azimuthal model, which skips NaN.
-// `variance` may be null.
+// Note which contributing pixels of a tile are invalid; whether there are any. `variance` may be null.
 template <class Element>
-inline void screen_line(const Work &work, int f, int64_t tile, const typename Element::stored *values, int n, double *line,
-                        double *variance) {
-    const auto suspicious = [&](int start, int count) {
-        return Element::suspicious(values + start, count, work.screen) || (variance && !all_finite(variance + start, count));
-    };
-    if (!suspicious(0, n)) return;
-    const double replacement = work.model == ErrorModel::azimuthal ? __builtin_nan("") : 0.0;
-    constexpr int chunk = 64;
-    for (int start = 0; start < n; start += chunk) {
-        const int count = n - start < chunk ? n - start : chunk;
-        if (!suspicious(start, count)) continue;
-        // Without branches: in a module gap every pixel is invalid, beside it none is.
-        InvalidPixels &list = work.invalid[f];
-        if (list.capacity - list.size < chunk) grow(list);
-        for (int i = start; i < start + count; ++i) {
-            const bool active = work.plan->first_bin(tile, place_of(i)) != work.plan->n_bins;
-            const bool invalid = Element::invalid(values[i], work.screen) || (variance && !all_finite(variance + i, 1));
-            list.negative += active & !invalid & Element::negative(values[i]);
-            list.pixels[list.size] = static_cast<uint32_t>(tile * tile_pixels + i);
-            list.size += active & invalid;
-            line[i] = invalid ? replacement : line[i];
-            if (variance) variance[i] = invalid ? 0 : variance[i];
-        }
+inline bool screen_line(const Work &work, int f, int64_t tile, const typename Element::stored *values, int n, const double *variance) {
+    uint64_t *const words = work.scratch->invalid[f];
+    if (!Element::suspicious(values, n, work.screen) && (!variance || all_finite(variance, n))) {
+        for (int word = 0; word < tile_words; ++word) words[word] = 0;
+        return false;
     }
+    uint64_t any = 0;
+    for (int word = 0; word < tile_words; ++word) {
+        const int start = word * 64, count = n - start < 0 ? 0 : n - start < 64 ? n - start : 64;
+        const auto *some = values + start;
+        uint64_t invalid, negative;
+        if (count == 64) {
+            Element::screen(some, work.screen, invalid, negative);
+        } else {
+            invalid = bits_of(count, [&](int i) { return Element::invalid(some[i], work.screen); });
+            negative = bits_of(count, [&](int i) { return Element::negative(some[i]); });
+        }
+        if (variance) invalid |= bits_of(count, [&](int i) { return !all_finite(variance + start + i, 1); });
+        const uint64_t active = work.plan->active[tile * tile_words + word];
+        words[word] = invalid &= active;
+        any |= invalid;
+        if (negative & active & ~invalid) work.removed->negative[f] += __builtin_popcountll(negative & active & ~invalid);
+    }
+    return any != 0;
 }
 
+// The number of the lowest set bit, any number if there is none.
+inline uint32_t lowest_bit(uint64_t bits) {
+#if defined(__BMI__)
+    return static_cast<uint32_t>(_tzcnt_u64(bits));
+#else
+    return static_cast<uint32_t>(__builtin_ctzll(bits | uint64_t{1} << 63));
+#endif
+}
+
+// Append the numbers of the set bits, ascending, plus `offset`; `places` has room for 8 more. Returns the new end.
+// Four at a time, wanted or not: a loop over the bits of a word ends where the processor does not foresee it.
+inline uint32_t *list_bits(const uint64_t *words, uint32_t offset, uint32_t *places) {
+    for (int word = 0; word < tile_words; ++word, offset += 64) {
+        uint64_t bits = words[word];
+        uint32_t *next = places;
+        places += __builtin_popcountll(bits);
+        do {
+            for (int i = 0; i < 4; ++i) {
+                next[i] = offset + lowest_bit(bits);
+                bits &= bits - 1;
+            }
+            next += 4;
+        } while (next < places);
+    }
+    return places;
+}
+
+// Whether a pixel of the line is invalid.
 template <class Element>
-inline void fill_line(const Work &work, const Run &run, int f, int64_t tile, int n) {
+inline bool fill_line(const Work &work, const Run &run, int f, int64_t tile, int n) {
     const int64_t offset = tile * tile_pixels - run.start;
     const auto *values = reinterpret_cast<const typename Element::stored *>(run.values[f]) + offset;
     double *line = work.scratch->lines[f];
@@ -317,7 +398,16 @@ inline void fill_line(const Work &work, const Run &run, int f, int64_t tile, int
     if (work.codec == Codec::none && run.start + run.count - tile * tile_pixels >= 3 * tile_pixels)
         for (size_t i = 0; i < tile_pixels * sizeof(*values); i += 64)
             __builtin_prefetch(reinterpret_cast<const char *>(values + 2 * tile_pixels) + i);
-    for (int i = 0; i < n; ++i) line[i] = Element::value(values[i]);
+    int converted = 0;
+#if defined(__AVX512F__)
+    // GCC does not find the instruction.
+    if constexpr (__is_same(Element, Integer<uint32_t, false>))
+        for (; converted + 8 <= n; converted += 8) {
+            const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(values + converted));
+            _mm512_store_pd(line + converted, _mm512_cvtepu32_pd(some));
+        }
+#endif
+    for (int i = converted; i < n; ++i) line[i] = Element::value(values[i]);
     for (int i = n; i < tile_pixels; ++i) line[i] = 0;
     double *variance_line = nullptr;
     if (work.model == ErrorModel::variance) {
@@ -326,7 +416,7 @@ inline void fill_line(const Work &work, const Run &run, int f, int64_t tile, int
         for (int i = 0; i < n; ++i) variance_line[i] = variance[i];
         for (int i = n; i < tile_pixels; ++i) variance_line[i] = 0;
     }
-    screen_line<Element>(work, f, tile, values, n, line, variance_line);
+    return screen_line<Element>(work, f, tile, values, n, variance_line);
 }
 
 // (Lanes, 512) to (512, Lanes)
@@ -479,6 +569,164 @@ inline void scatter_spread(const Work &work, int64_t tile, const double *signal)
         add(plan.extra_pixels[e], plan.extra_bins[e], plan.extra_weights[e]);
 }
 
+// ---- what invalid pixels take out of the sums ------------------------------------------------------------
+
+using Four = Vector<4>;
+typedef double FourAnywhere __attribute__((vector_size(32), may_alias, aligned(8)));
+
+// Add to exact sums: `rounding` is 3 times a power of two that no sum of the bin exceeds. Adding and subtracting it
+// leaves a multiple of a fixed unit, of which less than 2^53 add up: every partial sum is exact, in any order.
+inline void add_exactly(Four *sum, const FourAnywhere *rounding, Four value) {
+    const Four unit = *rounding;
+    *sum += (value + unit) - unit;
+}
+
+template <int Columns>
+inline void take_out_entry(const Plan &plan, int64_t pixel, int64_t bin, double c, double w, double *out) {
+    Four *sum = reinterpret_cast<Four *>(out) + bin * (Columns / 4);
+    const FourAnywhere *rounding = reinterpret_cast<const FourAnywhere *>(plan.rounding) + bin * (Columns / 4);
+    const double norm = c * w;
+    add_exactly(sum, rounding, Four{norm, norm, c, c} * Four{1, norm, 1, c});
+    if constexpr (Columns == 8) {
+        const double dark = plan.dark ? plan.dark[pixel] : 0.0, variance = plan.dark_variance ? plan.dark_variance[pixel] : 0.0;
+        add_exactly(sum + 1, rounding + 1, Four{c * dark, c * c * variance, 0, 0});
+    }
+}
+
+// Note what listed pixels would have contributed to frames of their own, or to all frames.
+template <int Columns, bool Unit, bool Common, class Index>
+inline void take_out(const Work &work, int64_t tile, const uint32_t *places, const uint32_t *end) {
+    const Plan plan = *work.plan;
+    const Index *first = static_cast<const Index *>(plan.first) + tile * tile_pixels;
+    const int n = plan.tile_bins[tile];
+    const float *weights = plan.weights + plan.tile_weights[tile];
+    const int64_t stride = plan.removed_stride();
+    double *const removed = work.removed->sums + (Common ? work.n_frames * stride : 0);
+    const auto one = [=](const uint32_t *at) {
+        const uint32_t pixel = *at & 0xffff, lane = Common ? 0 : *at >> 16;
+        const int place = place_of(static_cast<int>(pixel));
+        const int64_t number = tile * tile_pixels + pixel, bin = first[place];
+        const double w = plan.normalization ? plan.normalization[number] : 1.0;
+        double *out = removed + lane * stride;
+        if constexpr (Unit) {
+            take_out_entry<Columns>(plan, number, bin, 1.0, w, out);
+        } else {
+            for (int k = 0; k < n; ++k) take_out_entry<Columns>(plan, number, bin + k, weights[place * n + k], w, out);
+        }
+    };
+    // From four places of the list in turn: neighbours often fall into the same bin, see `tile_streams`.
+    const int64_t quarter = (end - places) / 4;
+    for (const uint32_t *at = places; at < places + quarter; ++at)
+        for (int stream = 0; stream < 4; ++stream) one(at + stream * quarter);
+    for (const uint32_t *at = places + 4 * quarter; at < end; ++at) one(at);
+}
+
+template <int Columns, bool Common>
+inline void take_out(const Work &work, int64_t tile, const uint32_t *places, const uint32_t *end) {
+    const Plan &plan = *work.plan;
+    if (plan.unit && plan.wide)
+        take_out<Columns, true, Common, uint32_t>(work, tile, places, end);
+    else if (plan.unit)
+        take_out<Columns, true, Common, uint16_t>(work, tile, places, end);
+    else if (plan.wide)
+        take_out<Columns, false, Common, uint32_t>(work, tile, places, end);
+    else
+        take_out<Columns, false, Common, uint16_t>(work, tile, places, end);
+}
+
+// The same for the extras of listed pixels.
+template <int Columns>
+inline void take_out_extras(const Work &work, int64_t tile, const uint32_t *places, const uint32_t *end) {
+    const Plan &plan = *work.plan;
+    for (; places < end; ++places) {
+        const int pixel = *places & 0xffff;
+        double *out = work.removed->sums + (*places >> 16) * plan.removed_stride();
+        int64_t e = plan.extra_pointers[tile], after = plan.extra_pointers[tile + 1];
+        while (e < after) {  // the first extra of the pixel
+            const int64_t middle = (e + after) / 2;
+            if (plan.extra_pixels[middle] < pixel)
+                e = middle + 1;
+            else
+                after = middle;
+        }
+        const int64_t number = tile * tile_pixels + pixel;
+        const double w = plan.normalization ? plan.normalization[number] : 1.0;
+        for (; e < plan.extra_pointers[tile + 1] && plan.extra_pixels[e] == pixel; ++e)
+            take_out_entry<Columns>(plan, number, plan.extra_bins[e], plan.extra_weights[e], w, out);
+    }
+}
+
+// The invalid pixels of a tile, in `Scratch::places`: first those of all frames (dead ones), which are noted once.
+struct Left {
+    const uint32_t *own, *end;
+    bool extended;
+};
+
+// Replace the invalid pixels of a tile by 0 and list them.
+template <int Lanes, ErrorModel Model>
+inline Left leave_out(const Work &work, int64_t tile, double *signal, double *variance) {
+    using V = Vector<Lanes>;
+    const Plan &plan = *work.plan;
+    Scratch &scratch = *work.scratch;
+    uint64_t(&invalid)[most_lanes + 1][tile_words] = scratch.invalid;
+    uint64_t *const common = invalid[work.n_frames];
+    uint64_t some_extended = 0;
+    for (int word = 0; word < tile_words; ++word) {
+        common[word] = work.n_frames > 1 ? invalid[0][word] : 0;
+        for (int f = 1; f < work.n_frames; ++f) common[word] &= invalid[f][word];
+        for (int f = 0; f < work.n_frames; ++f) invalid[f][word] &= ~common[word];
+    }
+    if (!work.removed->sums) open_removed(*work.removed, plan);
+    // It is read next, and nothing else reads it.
+    if (plan.normalization && (tile + 1) * tile_pixels <= plan.n_pixels)
+        for (int i = 0; i < tile_pixels; i += 16) __builtin_prefetch(plan.normalization + tile * tile_pixels + i);
+    const auto list = [&](int lane, uint32_t *end) {
+        uint64_t any = 0;
+        for (int word = 0; word < tile_words; ++word) {
+            any |= invalid[lane][word];
+            some_extended |= invalid[lane][word] & plan.extended[tile * tile_words + word];
+        }
+        if (!any) return end;
+        work.removed->touched |= uint32_t{1} << lane;
+        return list_bits(invalid[lane], static_cast<uint32_t>(lane) << 16, end);
+    };
+    uint32_t *const own = list(work.n_frames, scratch.places), *end = own;
+    for (int f = 0; f < work.n_frames; ++f) end = list(f, end);
+    for (const uint32_t *place = scratch.places; place < own; ++place) {
+        reinterpret_cast<V *>(signal)[*place & 0xffff] = V{};
+        if constexpr (Model == ErrorModel::variance) reinterpret_cast<V *>(variance)[*place & 0xffff] = V{};
+    }
+    for (const uint32_t *place = own; place < end; ++place) {
+        signal[(*place & 0xffff) * Lanes + (*place >> 16)] = 0;
+        if constexpr (Model == ErrorModel::variance) variance[(*place & 0xffff) * Lanes + (*place >> 16)] = 0;
+    }
+    return {own, end, some_extended != 0};
+}
+
+// Note what they would have contributed: after their tile was summed, when the map is at hand.
+template <int Columns>
+inline void take_out(const Work &work, int64_t tile, const Left &left) {
+    Scratch &scratch = *work.scratch;
+    take_out<Columns, true>(work, tile, scratch.places, left.own);
+    take_out<Columns, false>(work, tile, left.own, left.end);
+    if (!left.extended) return;
+    uint32_t *end = scratch.places;
+    for (int lane = 0; lane <= work.n_frames; ++lane) {
+        for (int word = 0; word < tile_words; ++word) scratch.invalid[lane][word] &= work.plan->extended[tile * tile_words + word];
+        end = list_bits(scratch.invalid[lane], static_cast<uint32_t>(lane) << 16, end);
+    }
+    take_out_extras<Columns>(work, tile, scratch.places, end);
+}
+
+// The second pass of the azimuthal model skips NaN; what invalid pixels contribute was noted in the first.
+template <int Lanes>
+inline void replace_by_nan(const Work &work, double *signal) {
+    for (int f = 0; f < work.n_frames; ++f) {
+        const uint32_t *const end = list_bits(work.scratch->invalid[f], 0, work.scratch->places);
+        for (const uint32_t *place = work.scratch->places; place < end; ++place) signal[*place * Lanes + f] = __builtin_nan("");
+    }
+}
+
 // ---- the way through -----------------------------------------------------------------------------------
 
 template <int Lanes, ErrorModel Model>
@@ -487,10 +735,11 @@ inline void process_tile(const Work &work, const Run &run, int64_t tile) {
     Scratch &scratch = *work.scratch;
     const int64_t left = plan.n_pixels - tile * tile_pixels;
     const int n = static_cast<int>(left < tile_pixels ? left : tile_pixels);
+    bool invalid = false;
     with_form(run.form, [&](auto element) {
-        for (int f = 0; f < work.n_frames; ++f) fill_line<decltype(element)>(work, run, f, tile, n);
+        for (int f = 0; f < work.n_frames; ++f) invalid |= fill_line<decltype(element)>(work, run, f, tile, n);
     });
-    const double *signal = scratch.lines[0], *variance = scratch.variance;
+    double *signal = scratch.lines[0], *variance = scratch.variance;
     if constexpr (Lanes > 1) {
         interleave<Lanes>(scratch.lines, scratch.signal);
         signal = scratch.signal;
@@ -501,15 +750,20 @@ inline void process_tile(const Work &work, const Run &run, int64_t tile) {
         interleave<Lanes>(scratch.lines, scratch.variance);
     }
     if constexpr (Model == ErrorModel::azimuthal) {
+        if (invalid) replace_by_nan<Lanes>(work, signal);
         if (plan.wide)
             scatter_spread<Lanes, uint32_t>(work, tile, signal);
         else
             scatter_spread<Lanes, uint16_t>(work, tile, signal);
     } else {
+        Left left;
+        if (invalid) left = leave_out<Lanes, Model>(work, tile, signal, variance);
         if (plan.wide)
             scatter_tile<Lanes, Model, uint32_t>(plan, tile, signal, variance, work.piece);
         else
             scatter_tile<Lanes, Model, uint16_t>(plan, tile, signal, variance, work.piece);
+        if (invalid && plan.columns() == 4) take_out<4>(work, tile, left);
+        if (invalid && plan.columns() == 8) take_out<8>(work, tile, left);
     }
 }
 

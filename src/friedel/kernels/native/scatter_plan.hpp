@@ -8,7 +8,7 @@ namespace friedel {
 // Pixels are handled in tiles. Inside a tile four streams of `tile_stride` pixels take turns, pixel
 // 0, 128, 256, 384, 1, 129, ...: neighbours of a row often fall into the same bin, and adding to the same
 // memory twice in a row costs the latency of a store and a load. This order, and no other, defines the sums.
-constexpr int tile_pixels = 512, tile_streams = 4, tile_stride = tile_pixels / tile_streams;
+constexpr int tile_pixels = 512, tile_words = tile_pixels / 64, tile_streams = 4, tile_stride = tile_pixels / tile_streams;
 // Pieces of a frame begin at multiples of this, which is a multiple of every default bitshuffle block.
 constexpr int piece_alignment = 8192;
 constexpr int most_lanes = 8;
@@ -19,6 +19,9 @@ enum class ErrorModel : int { none, poisson, variance, azimuthal };
 
 // The packed map. Each pixel has `tile_bins[tile]` consecutive bins from its first one; what does not fit
 // stands in the list of extras of its tile. A pixel without any entry has n_bins as its first bin.
+constexpr int most_tile_bins = 32;
+// Bins past the last one that kernels may add zeros to.
+constexpr int64_t spare_bins = most_tile_bins + 1;
 struct Plan {
     int64_t n_pixels, n_bins, n_tiles, piece_pixels;
     const void *first;         // (n_tiles, 512) uint16 or uint32, in the order of the streams
@@ -33,7 +36,14 @@ struct Plan {
     const float *extra_weights;
     const float *normalization;  // (n_pixels,) or null for 1
     const double *dark;          // (n_pixels,) or null
+    const double *dark_variance; // (n_pixels,) or null
+    const uint64_t *active;      // (n_tiles, 8) one bit for each pixel: whether it has entries
+    const uint64_t *extended;    // (n_tiles, 8) one bit for each pixel: whether it has extras
+    const double *rounding;      // (n_bins + spare_bins, columns()), see `leave_out`
 
+    // Sums over the pixels that are taken out of the constants: c w, (c w)^2, c, c^2, and c dark, c^2 dark variance.
+    int columns() const { return dark || dark_variance ? 8 : 4; }
+    int64_t removed_stride() const { return (n_bins + spare_bins) * columns(); }
     int64_t n_pieces() const { return (n_pixels + piece_pixels - 1) / piece_pixels; }
     int64_t first_bin(int64_t tile, int place) const {
         const int64_t i = tile * tile_pixels + place;
@@ -54,14 +64,17 @@ struct Frame {
     const double *variance;  // (n_pixels,) or null
 };
 
-// Numbers of invalid pixels, ascending. Grows outside the kernels, whose code must not instantiate anything
-// that the linker could merge with the same function of another instruction set.
-struct InvalidPixels {
-    uint32_t *pixels = nullptr;
-    size_t size = 0, capacity = 0;
-    uint64_t negative = 0;  // contributing pixels below zero
+// What the invalid pixels of a group of frames would have contributed: (n_frames + 1, n_bins + spare_bins, columns), the
+// last for pixels that are invalid in all of them; null without any. The memory is got outside the kernels, whose code
+// must not instantiate anything that the linker could merge with the same function of another instruction set.
+struct Removed {
+    int n_frames = 0;
+    void *memory = nullptr;
+    double *sums = nullptr;
+    uint32_t touched = 0;                 // one bit for each of the n_frames + 1
+    uint64_t negative[most_lanes] = {};  // contributing pixels below zero
 };
-void grow(InvalidPixels &list);
+void open_removed(Removed &removed, const Plan &plan);
 
 // Scratch memory of one worker, for `most_lanes` frames.
 constexpr size_t block_bytes = 8192;
@@ -71,6 +84,8 @@ struct Scratch {
     alignas(64) double lines[most_lanes][tile_pixels];
     alignas(64) double signal[tile_pixels * most_lanes];
     alignas(64) double variance[tile_pixels * most_lanes];
+    uint64_t invalid[most_lanes + 1][tile_words];  // one bit for each pixel of the tile, in natural order
+    uint32_t places[tile_pixels * most_lanes + 8];  // number in the tile, and 2^16 times the lane
 };
 
 // Up to `lanes` frames, and the pieces of them to be summed. Sums are laid out (bin, signal | variance, lane).
@@ -83,7 +98,7 @@ struct Work {
     int n_frames, lanes;
     const Frame *frames;
     const double *mean;  // S/N of each bin and lane, for the azimuthal model
-    InvalidPixels *invalid;  // one for each frame
+    Removed *removed;
     int64_t piece_begin, piece_end;
     double *piece;  // sums of one piece: zero before and after, unless it is the same as `sums`
     double *sums;
