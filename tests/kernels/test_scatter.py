@@ -356,7 +356,9 @@ def test_dead_and_other_invalid_pixels_give_the_same_bits_everywhere(model, spli
     given = arguments(model, frames) | {"dummy": dummy}
     _native.use_instruction_set("baseline")
     expected = scatter(frames, **given)
-    assert_close(expected, reference_scatter(radial_map(shape, splitting=splitting), frames, **corrections(shape), **given))
+    assert_close(
+        expected, reference_scatter(radial_map(shape, splitting=splitting), frames, **corrections(shape), **given)
+    )
     _native.use_instruction_set(instruction_set)
     for threads in (1, 2, 3):
         assert_same_bits(scatter(frames, threads=threads, **given), expected)

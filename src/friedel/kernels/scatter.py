@@ -40,6 +40,7 @@ _PIECE_ALIGNMENT = 8192
 _BLOCK_BYTES = 8192
 _TILE_PIXELS = 512
 
+
 @dataclass(frozen=True, eq=False)
 class PixelMap:
     """Which bins each pixel falls into: a sparse matrix, one row for each pixel.
@@ -384,9 +385,7 @@ class FrameArrays:
         ranges = _invalid_range(frames.dtype, dummy, delta_dummy)
         return cls(buffers, codec, _type_number(frames.dtype), *ranges, labels, threads)
 
-    def scatter(
-        self, plan: Scatter, error_model: ErrorModel, variance: npt.NDArray[np.float64] | None
-    ) -> BinSums:
+    def scatter(self, plan: Scatter, error_model: ErrorModel, variance: npt.NDArray[np.float64] | None) -> BinSums:
         """Return all sums, with any error model but "azimuthal"."""
         shape = (len(self.buffers), plan.n_bins)
         signal, own = np.empty(shape), np.empty((3, *shape))
