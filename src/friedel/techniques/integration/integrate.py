@@ -213,10 +213,34 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
     GeometryError
         If the geometry, the frames and the images for mask, dark and flat do not go together.
     """
-    geometry = Geometry.load(parameters.geometry)
+    geometry = placed(Geometry.load(parameters.geometry), parameters, source)
+    options = map_options(geometry, parameters, source) | {"npt_azimuth": npt_azimuth}
+    radial_map = RadialMap.build(geometry, threads=context.runner.threads, **options)
+    _tell_marked_pixels(source, radial_map, context)
+    return radial_map
+
+
+def placed(geometry: Geometry, parameters: Integration, source: FrameSource) -> Geometry:
+    """Return a geometry with the orientation that is asked for, for the frames of `source`.
+
+    Raises
+    ------
+    GeometryError
+        If its detector gives frames of another shape.
+    """
     if parameters.orientation is not None:
         geometry = replace(geometry, detector=replace(geometry.detector, orientation=parameters.orientation))
-    geometry = geometry.for_shape(source.full_shape)
+    return geometry.for_shape(source.full_shape)
+
+
+def map_options(geometry: Geometry, parameters: Integration, source: FrameSource) -> dict[str, Any]:
+    """Return the options of `RadialMap.build` that the parameters of a task describe, with images read from files.
+
+    Raises
+    ------
+    GeometryError
+        If the images for mask, dark and flat have another shape than the detector.
+    """
     images = {name: _image(geometry, getattr(parameters, name), name) for name in ("mask", "dark", "flat")}
     dark, frames = images["dark"], parameters.dark_frames
     if frames is not None and dark is None:
@@ -225,7 +249,6 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
         name: getattr(parameters, name) for name in MapOptions.__annotations__ if name in type(parameters).model_fields
     }
     options |= images | {
-        "npt_azimuth": npt_azimuth,
         "mask": _whole_mask(geometry, images["mask"], source, parameters),
         "dark_variance": None if dark is None or frames is None else np.maximum(dark, 0) / frames,
         "empty": math.nan if parameters.empty is None else parameters.empty,
@@ -234,9 +257,7 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
     }
     if isinstance(parameters, Averages) and parameters.variance:
         options["error_model"] = "variance"
-    radial_map = RadialMap.build(geometry, threads=context.runner.threads, **options)
-    _tell_marked_pixels(source, radial_map, context)
-    return radial_map
+    return options
 
 
 def estimator_asked(parameters: Integration) -> Estimator:
