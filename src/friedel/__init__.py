@@ -21,6 +21,8 @@ _NAMES = {
 # Tasks, called from Python with the same parameters as from the shell.
 _TASKS = (
     "average",
+    "distort",
+    "undistort",
     "integrate1d",
     "integrate2d",
     "reconstruct",
@@ -34,6 +36,7 @@ __all__ = [
     "FriedelError",
     "Geometry",
     "average",
+    "distort",
     "images",
     "integrate1d",
     "integrate2d",
@@ -44,6 +47,7 @@ __all__ = [
     "rerun",
     "simulate_xrdct",
     "tomography",
+    "undistort",
     "xrdct",
 ]
 

@@ -8,6 +8,9 @@ from typing import Any
 # Found on first use: tasks.py must be importable without numpy, scipy or xarray.
 _HOMES = {
     "FrameCorrection": "correction",
+    "Grid": "regridding",
+    "Overlap": "regridding",
+    "Regridding": "regridding",
     "average_frames": "average",
 }
 

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.blocks import cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import DataError, OutputError, ParameterError
-from friedel.core.provenance import Provenance, refuse_to_replace_inputs
+from friedel.core.errors import DataError, ParameterError
+from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.io import (
     FrameSource,
     MemorySink,
@@ -23,20 +23,16 @@ from friedel.io import (
     open_dataset,
     open_frames,
     write_dataset,
-    write_image,
 )
-from friedel.io.frames import expand
 
 from .correction import FrameCorrection, monitor_factors
+from .files import all_inputs, image_inputs, is_image, record_of, refuse_existing, store_image
 from .moments import FrameGroup, FrameGroups, Moments, MomentSums, OrderedSum, group_size, moment_statistics
 from .ranks import DetectorRows, RankStatistics, RowSlab, rows_per_slab
 from .tasks import Average
 
 Floats = NDArray[np.float64]
 
-IMAGES = (".edf", ".tif", ".tiff", ".npy", ".cbf")
-DESCRIBED_FILES = 100
-"""Of longer lists of frame files, as many spread over the list are hashed for the record."""
 ROUNDING = 1e-12
 """Part of the mean within which a value counts as equal to it."""
 SLABS = 4
@@ -66,15 +62,13 @@ def average(parameters: Average, context: Context) -> xr.Dataset:
         raise ParameterError("statistics is empty.", "Name at least one, such as mean.")
     source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
     written: list[str | Path | None] = [*_image_files(parameters, names)] or [parameters.output]
-    given = [path.partition("::")[0] for path in (parameters.mask, parameters.dark, parameters.flat) if path]
-    inputs = [*given, *(path for path, _ in expand(parameters.frames)), *source.files]
-    refuse_to_replace_inputs([*written, parameters.report], inputs)
-    record = _record(parameters, context, source, given)
+    refuse_to_replace_inputs([*written, parameters.report], all_inputs(parameters, source))
+    record = record_of(context, source, image_inputs(parameters))
     finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
     if finished is not None:
         context.progress.message(f"{parameters.output} is complete already.")
         return finished
-    _refuse_existing(written, parameters.overwrite)
+    refuse_existing(written, parameters.overwrite)
     correction = FrameCorrection.of(parameters, source)
     arrays = _statistics(parameters, names, source, correction, context)
     result = label_statistics(arrays, names, parameters.quantiles, correction.excluded)
@@ -287,10 +281,6 @@ def label_statistics(
 # ---- files
 
 
-def _is_image(output: str | None) -> bool:
-    return output is not None and Path(output).suffix.lower() in IMAGES
-
-
 def _images(parameters: Average, names: Sequence[str]) -> list[tuple[str, float | None]]:
     """Return statistic and quantile of each image."""
     return [
@@ -300,7 +290,7 @@ def _images(parameters: Average, names: Sequence[str]) -> list[tuple[str, float 
 
 def _image_files(parameters: Average, names: Sequence[str]) -> list[Path]:
     """Return the image files to write, in the order of `_images`; none if the output is HDF5 or memory."""
-    if not _is_image(parameters.output):
+    if not is_image(parameters.output):
         return []
     base = Path(str(parameters.output))
     images = _images(parameters, names)
@@ -308,22 +298,6 @@ def _image_files(parameters: Average, names: Sequence[str]) -> list[Path]:
         return [base]
     tails = [name if fraction is None else f"quantile_{fraction:g}" for name, fraction in images]
     return [base.with_name(f"{base.stem}_{tail}{base.suffix}") for tail in tails]
-
-
-def _refuse_existing(paths: Sequence[str | Path | None], overwrite: bool) -> None:
-    for path in paths:
-        if path is not None and Path(path).exists() and not overwrite:
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
-
-
-def _record(parameters: Average, context: Context, source: FrameSource, given: Sequence[str]) -> Provenance | None:
-    if context.provenance is None:
-        return None
-    files = source.files
-    if len(files) > DESCRIBED_FILES:
-        files = tuple(files[int(number)] for number in np.linspace(0, len(files) - 1, DESCRIBED_FILES))
-    record = context.provenance.with_inputs([*given, *files])
-    return record.with_notes(frames=source.n_frames, frame_files=len(source.files), frame_files_hashed=len(files))
 
 
 def _write(parameters: Average, names: Sequence[str], result: xr.Dataset, context: Context) -> xr.Dataset:
@@ -335,18 +309,8 @@ def _write(parameters: Average, names: Sequence[str], result: xr.Dataset, contex
         stored: xr.Dataset = open_dataset(parameters.output)
         return stored
     for path, (name, fraction) in zip(files, _images(parameters, names), strict=True):
-        variable = (
-            result[name] if fraction is None else result[name].isel(quantile=list(parameters.quantiles).index(fraction))
-        )
-        write_image(path, _storable(variable.values, path, context), overwrite=parameters.overwrite)
+        image = result[name].values
+        if fraction is not None:
+            image = image[parameters.quantiles.index(fraction)]
+        store_image(path, image, context, parameters.overwrite)
     return result
-
-
-def _storable(image: Floats, path: Path, context: Context) -> NDArray[Any]:
-    """Return the image as its format holds it: CBF has whole numbers, and -1 where there is no value."""
-    if path.suffix.lower() != ".cbf":
-        return image
-    rounded = np.where(np.isfinite(image), np.rint(image), -1.0)
-    if not np.array_equal(rounded, image):
-        context.progress.message(f"{path}: CBF holds whole numbers: values are rounded, -1 where there is none.")
-    return rounded.astype(np.int32)

@@ -66,4 +66,46 @@ class Average(FrameSeries):
     """Whether a file that exists may be replaced."""
 
 
+class Resampling(FrameSeries):
+    """What the correction of distortion and its inverse have in common."""
+
+    detector: FilePath
+    """Where the pixels are: a spline file of FIT2D (.spline), a NeXus detector file, or a geometry (PONI) that names
+    one."""
+    conserve: Literal["counts", "intensity"] = "counts"
+    """What is kept: the counts, shared by the area of overlap, so that a larger pixel holds more; or the intensity,
+    their mean over the area, for images that were divided by a flat field."""
+    error_model: Literal["none", "poisson"] = "none"
+    """Error of a pixel: none, or the root of its counts."""
+    empty: float | None = None
+    """Value of pixels that no valid pixel overlaps; by default not a number."""
+    output: Annotated[FilePath | None, Argument(alias="-o")] = None
+    """File to write: HDF5 (NeXus), or an image: .edf, .tif, .npy, .cbf (whole numbers), numbered if there are several
+    frames."""
+    report: FilePath | None = None
+    """Report to write: one HTML page with pictures."""
+    overwrite: bool = False
+    """Whether a file that exists may be replaced."""
+
+
+class Undistort(Resampling):
+    """Correct frames for the distortion of the detector: each pixel is spread over a regular grid by exact overlap.
+
+    With a PONI file as detector the geometry of the corrected frames is written beside them.
+    """
+
+    resize: bool = False
+    """Whether the grid is made large enough for all pixels; otherwise it has the detector's shape, and what lies
+    outside is lost."""
+
+
+class Distort(Resampling):
+    """Make frames as the distorted detector would have seen them: the inverse of the correction of distortion.
+
+    Takes frames on the regular grid of the detector's shape, and spreads each of their pixels over the detector's.
+    """
+
+
 average = task("average", version=1, parameters=Average, run="friedel.techniques.images.average:average")
+undistort = task("undistort", version=1, parameters=Undistort, run="friedel.techniques.images.distortion:undistort")
+distort = task("distort", version=1, parameters=Distort, run="friedel.techniques.images.distortion:distort")

@@ -1,0 +1,68 @@
+"""Files that the tasks on images read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.context import Context
+from friedel.core.errors import OutputError
+from friedel.core.provenance import Provenance
+from friedel.io import FrameSource, write_image
+from friedel.io.frames import expand
+
+from .tasks import FrameSeries
+
+IMAGES = (".edf", ".tif", ".tiff", ".npy", ".cbf")
+DESCRIBED_FILES = 100
+"""Of longer lists of frame files, as many spread over the list are hashed for the record."""
+
+Floats = NDArray[np.floating[Any]]
+
+
+def is_image(output: str | None) -> bool:
+    """Whether a result goes to image files, rather than to HDF5 or memory."""
+    return output is not None and Path(output).suffix.lower() in IMAGES
+
+
+def image_inputs(parameters: FrameSeries, *others: str | None) -> list[str]:
+    """Return the files of the images that a task reads beside the frames."""
+    return [path.partition("::")[0] for path in (parameters.mask, parameters.dark, parameters.flat, *others) if path]
+
+
+def all_inputs(parameters: FrameSeries, source: FrameSource, *others: str | None) -> list[str]:
+    """Return every file that a task reads."""
+    return [*image_inputs(parameters, *others), *(path for path, _ in expand(parameters.frames)), *source.files]
+
+
+def refuse_existing(paths: Sequence[str | Path | None], overwrite: bool) -> None:
+    """Raise `OutputError` if a file is there already and may not be replaced."""
+    for path in paths:
+        if path is not None and Path(path).exists() and not overwrite:
+            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
+
+
+def record_of(context: Context, source: FrameSource, given: Sequence[str]) -> Provenance | None:
+    """Return the record of this execution with the files that it reads; None if the context keeps no record."""
+    if context.provenance is None:
+        return None
+    files = source.files
+    if len(files) > DESCRIBED_FILES:
+        files = tuple(files[int(number)] for number in np.linspace(0, len(files) - 1, DESCRIBED_FILES))
+    record = context.provenance.with_inputs([*given, *files])
+    return record.with_notes(frames=source.n_frames, frame_files=len(source.files), frame_files_hashed=len(files))
+
+
+def store_image(path: Path, image: Floats, context: Context, overwrite: bool) -> None:
+    """Write an image; CBF has whole numbers, and -1 where there is no value, of which the user is told."""
+    if path.suffix.lower() != ".cbf":
+        write_image(path, image, overwrite=overwrite)
+        return
+    rounded = np.where(np.isfinite(image), np.rint(image), -1.0)
+    if not np.array_equal(rounded, image):
+        context.progress.message(f"{path}: CBF holds whole numbers: values are rounded, -1 where there is none.")
+    write_image(path, rounded.astype(np.int32), overwrite=overwrite)
