@@ -239,3 +239,32 @@ def test_boxes_of_angles_do_not_depend_on_the_cut(at, offsets) -> None:
 def test_the_box_of_a_pixel_round_the_beam_goes_all_round() -> None:
     _, half = corner_boxes(np.array([[-2.4, 2.2, 0.8, -0.7], [0.0, 0.2, 0.4, 0.1]]), 2 * np.pi)
     np.testing.assert_allclose(half, [np.pi, 0.2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(beam=beams, n_bins=st.integers(1, 30), rows=st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_two_coordinates_that_are_no_angle(kind, beam, n_bins, rows) -> None:
+    # The pixels' own columns and rows, sheared: shares are overlaps of parallelograms with boxes.
+    y, x = np.meshgrid(np.arange(12) - beam[0], np.arange(10) - beam[1], indexing="ij")
+    y_corners, x_corners = y[..., None] + np.array([0, 0, 1, 1]), x[..., None] + np.array([0, 1, 1, 0])
+    grid = x + 0.5 + 0.3 * (y + 0.5), y + 0.5, x_corners + 0.3 * y_corners, y_corners
+    plain = Axis(-20.0, 20.0, n_bins), Axis(-20.0, 20.0, rows)
+    half = half_widths(grid[0], grid[2]), half_widths(grid[1], grid[3])
+
+    def shares(suffix: str) -> Shares:
+        function = getattr(splitting, f"split_{kind}{suffix}")
+        if kind == "centers":
+            result = function(grid[0], plain[0], grid[1], plain[1])
+        elif kind == "boxes":
+            result = function(grid[0], half[0], plain[0], grid[1], half[1], plain[1], pole=math.inf)
+        else:
+            result = function(grid[2], grid[3], *plain, pole=math.inf)
+        assert isinstance(result, Shares)
+        return result
+
+    compiled, reference = shares(""), shares("_reference")
+    np.testing.assert_array_equal(compiled.counts, reference.counts)
+    np.testing.assert_array_equal(compiled.bins, reference.bins)
+    np.testing.assert_allclose(compiled.weights, reference.weights, atol=1e-6)
+    np.testing.assert_allclose(totals(compiled), 1.0, atol=1e-5)

@@ -77,7 +77,9 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("q", "Scattering vector q", 1e-9, "1/nm", beam=0.0, needs_wavelength=True, signed=False),
         Quantity("d", "Lattice spacing d", 1e9, "nm", beam=math.inf, needs_wavelength=True, signed=False),
         Quantity("r", "Radius on the detector", 1e3, "mm", beam=0.0, signed=False),
-        Quantity("dstar2", "Squared spacing d*²", 1e-18, "1/nm^2", beam=0.0, needs_wavelength=True, signed=False),
+        Quantity(
+            "dstar2", "Squared reciprocal spacing d*²", 1e-18, "1/nm^2", beam=0.0, needs_wavelength=True, signed=False
+        ),
         Quantity("chi", "Azimuth χ", angle=True),
         Quantity("x", "Position x", 1e3, "mm"),
         Quantity("y", "Position y", 1e3, "mm"),
@@ -271,7 +273,7 @@ def unit_named(text: str) -> Unit:
 
 
 def _formula_unit(text: str) -> Unit:
-    expression, *further = (part.strip() for part in text.removeprefix(FORMULA).split(";"))
+    expression, *further = (" ".join(part.split()) for part in text.removeprefix(FORMULA).split(";"))
     given: dict[str, str] = {}
     for part in further:
         key, colon, value = part.partition(":")

@@ -1,4 +1,4 @@
-"""Patterns as text: columns of radial position, intensity and standard deviation.
+"""Patterns as text: columns of position (radial, or the azimuth), intensity and standard deviation.
 
 ``.xy`` and ``.dat`` have a header of ``#`` lines, the last of which names the columns; ``.chi`` is Fit2D's: title, two
 axis labels and the number of points on four lines; ``.fxye`` is GSAS's: a title, a BANK line with first position and
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, FileError, ParameterError
 from friedel.core.units import FORMULA, UNITS, unit_named
-from friedel.data.conventions import coordinate, errors_name, radial_coordinate, radial_unit_of
+from friedel.data.conventions import azimuth_coordinate, coordinate, errors_name, radial_coordinate, radial_unit_of
 
 from .nexus import replacing
 from .recognise import read_whole
@@ -40,8 +40,8 @@ def read_pattern(path: str | Path) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``intensity`` and, with three columns, ``intensity_errors`` over ``radial``, whose units are those that the
-        header names ("" if it names none).
+        ``intensity`` and, with three columns, ``intensity_errors`` over ``radial`` (``azimuth``, if the header names an
+        angle all round), whose units are those that the header names ("" if it names none).
 
     Raises
     ------
@@ -60,12 +60,15 @@ def read_pattern(path: str | Path) -> xr.Dataset:
     columns = _columns(path, rows)
     if bank is not None:
         columns[0] = columns[0] / 100.0
-    data: dict[str, Any] = {"intensity": ("radial", columns[1], {"long_name": "Intensity"})}
-    if len(columns) > 2:
-        data["intensity_errors"] = ("radial", columns[2])
     unit = _unit(header)
-    radial = radial_coordinate(columns[0], unit) if unit else coordinate("radial", columns[0], "")
-    return xr.Dataset(data, {"radial": radial}, {"title": header[0].strip("# ")} if header else {})
+    dim = "azimuth" if unit and unit_named(unit).period else "radial"
+    data: dict[str, Any] = {"intensity": (dim, columns[1], {"long_name": "Intensity"})}
+    if len(columns) > 2:
+        data["intensity_errors"] = (dim, columns[2])
+    axis = coordinate(dim, columns[0], "")
+    if unit:
+        axis = azimuth_coordinate(columns[0], unit) if dim == "azimuth" else radial_coordinate(columns[0], unit)
+    return xr.Dataset(data, {dim: axis}, {"title": header[0].strip("# ")} if header else {})
 
 
 def _is_chi(lines: list[str]) -> bool:
@@ -75,8 +78,8 @@ def _is_chi(lines: list[str]) -> bool:
 def _unit(header: list[str]) -> str:
     # The column names come last; a header may mention other units before.
     for line in reversed(header):
-        if line.lstrip("# ").startswith(FORMULA):
-            return unit_named(re.split(r"\s{2,}", line.strip("# "))[0]).name
+        if FORMULA in line:
+            return unit_named(re.split(r"\s{2,}", line[line.index(FORMULA) :].strip())[0]).name
         for unit in UNITS:
             if re.search(rf"(?<![\w^]){re.escape(unit)}(?![\w^])", line):
                 return unit
@@ -114,7 +117,8 @@ def write_pattern(path: str | Path, dataset: xr.Dataset, *, variable: str = "int
     ----------
     path : path-like
     dataset : xarray.Dataset
-        `variable` over ``radial`` alone; ``.xy`` and ``.dat`` take its standard deviation along, ``.fxye`` needs it.
+        `variable` over ``radial`` or ``azimuth`` alone; ``.xy`` and ``.dat`` take its standard deviation along,
+        ``.fxye`` needs it.
     variable : str
         What to write.
 
@@ -130,17 +134,18 @@ def write_pattern(path: str | Path, dataset: xr.Dataset, *, variable: str = "int
     ending = Path(path).suffix.lower()
     if ending not in ENDINGS:
         raise ParameterError(f"Patterns cannot be written as {ending!r}.", f"Choose one of {', '.join(ENDINGS)}.")
-    if variable not in dataset or dataset[variable].dims != ("radial",):
+    if variable not in dataset or dataset[variable].dims not in (("radial",), ("azimuth",)):
         found = dataset[variable].dims if variable in dataset else "nothing"
         raise DataError(f"{variable!r} should have the dimension radial, it has {found}.", "Choose one frame.")
-    unit = radial_unit_of(dataset)
+    axis = dataset[dataset[variable].dims[0]]
+    unit = radial_unit_of(dataset) if axis.name == "radial" else str(axis.attrs.get("azimuth_unit", "chi_deg"))
     if ending == ".fxye":
         _write_lines(path, _gsas_lines(dataset, variable, unit))
         return
-    columns = [dataset.radial.values, dataset[variable].values]
+    columns = [axis.values, dataset[variable].values]
     if ending != ".chi" and errors_name(variable) in dataset:
         columns.append(dataset[errors_name(variable)].values)
-    text = _chi_header(dataset, unit) if ending == ".chi" else _header(dataset, unit, len(columns))
+    text = _chi_header(dataset, unit, axis.size) if ending == ".chi" else _header(dataset, unit, len(columns))
     rows = (" ".join(f"{value:.9E}" for value in row) for row in zip(*columns, strict=True))
     _write_lines(path, [text, *rows])
 
@@ -178,7 +183,7 @@ def _header(dataset: xr.Dataset, unit: str, count: int) -> str:
     return "\n".join(f"# {line}" for line in [*lines, "  ".join(names)])
 
 
-def _chi_header(dataset: xr.Dataset, unit: str) -> str:
+def _chi_header(dataset: xr.Dataset, unit: str, count: int) -> str:
     known = unit_named(unit)
     title = str(dataset.attrs.get("title", "Powder pattern")).replace("\n", " ")
-    return f"{title}\n{known.long_name} ({known.units}) {unit}\nIntensity\n{dataset.sizes['radial']:8d}"
+    return f"{title}\n{known.long_name} ({known.units}) {unit}\nIntensity\n{count:8d}"

@@ -323,15 +323,15 @@ def _residual_sections(result: xr.Dataset) -> Iterator[Section]:
 
 def _integration_sections(result: xr.Dataset) -> Iterator[Section]:
     intensity = result.data_vars.get("intensity")
-    if intensity is None or "radial" not in intensity.dims:
+    if intensity is None or not {"radial", "azimuth"} & set(intensity.dims):
         return
-    if "azimuth" in intensity.dims:
+    if {"radial", "azimuth"} <= set(intensity.dims):
         cake = intensity.isel(frame=intensity.sizes["frame"] // 2) if "frame" in intensity.dims else intensity
         cake = cake.transpose("azimuth", "radial")
         yield Section(
             "cake",
             "Cake",
-            "Intensity against azimuth and radial axis.",
+            "Intensity against azimuth and radial axis; blank where the detector sees nothing.",
             partial(draw_waterfall, intensity=cake.compute()),
         )
         return
@@ -341,7 +341,7 @@ def _integration_sections(result: xr.Dataset) -> Iterator[Section]:
         return
     step = -(-intensity.sizes["frame"] // MOST_FRAMES)
     numbers = np.arange(intensity.sizes["frame"])[::step]
-    some = intensity.isel(frame=slice(None, None, step)).transpose("frame", "radial").compute()
+    some = intensity.isel(frame=slice(None, None, step)).transpose("frame", ...).compute()
     some = some.assign_coords(frame=numbers)
     mean = some.mean("frame", keep_attrs=True)
     text = "Mean over the frames." if step == 1 else f"Mean over one frame in {step}."

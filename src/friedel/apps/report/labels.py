@@ -11,6 +11,8 @@ _UNITS = {
     "1/Angstrom": "Å⁻¹",
     "1/angstrom": "Å⁻¹",
     "1/A": "Å⁻¹",
+    "1/nm^2": "nm⁻²",
+    "1/Angstrom^2": "Å⁻²",
     "Angstrom": "Å",
     "angstrom": "Å",
     "deg": "°",
@@ -40,9 +42,9 @@ def axis_label(coordinate: Any) -> str:
     radial_unit = str(coordinate.attrs.get("radial_unit", ""))
     name = _RADIAL_NAMES.get(radial_unit.partition("_")[0]) or coordinate.attrs.get("long_name") or coordinate.name
     text = str(name).replace("_", " ")
-    return with_unit(
-        text if len(text) < 3 or text == "2θ" else text[0].upper() + text[1:], str(coordinate.attrs.get("units", ""))
-    )
+    word = text.split()[0]
+    shown = text[0].upper() + text[1:] if len(text) > 2 and word.replace("-", "").isalpha() else text
+    return with_unit(shown, str(coordinate.attrs.get("units", "")))
 
 
 def number_text(value: float, digits: int = 4) -> str:

@@ -45,7 +45,8 @@ def draw_pattern(
     heights = [3.2] + [0.16 * len(reflections) + 0.1] * bool(reflections) + [0.8] * (fitted is not None)
     figure = new_figure(sum(heights) + 0.45)
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    radial = intensity["radial"].values
+    axis = intensity[intensity.dims[-1]]
+    radial = axis.values
     _draw_curve(panels[0], style, radial, intensity.values, None if errors is None else errors.values)
     if fitted is not None:
         panels[0].plot(
@@ -55,7 +56,7 @@ def draw_pattern(
         _draw_difference(panels[-1], style, radial, intensity.values - fitted.values)
     if reflections:
         _draw_ticks(panels[1], style, reflections, (float(radial.min()), float(radial.max())))
-    panels[-1].set_xlabel(axis_label(intensity["radial"]))
+    panels[-1].set_xlabel(axis_label(axis))
     panels[0].set_xlim(radial.min(), radial.max())
     apply_style(figure, style)
     if reflections:
@@ -103,24 +104,29 @@ def _draw_ticks(axes: Axes, style: Style, reflections: tuple[Reflections, ...], 
 
 
 def draw_waterfall(style: Style, intensity: xr.DataArray) -> Figure:
-    """Draw patterns of many frames as an image: frame by radial bin, square-root of intensity."""
-    figure = new_figure(3.6)
+    """Draw an image of patterns, frame by radial bin, or of a cake: square-root of intensity.
+
+    A cake of two coordinates of one unit, such as q_ip and q_oop, is drawn to scale.
+    """
+    rows, columns = (intensity[dimension] for dimension in intensity.dims)
+    units = [axis.attrs.get("units") for axis in (rows, columns)]
+    to_scale = units[0] == units[1] and units[0] not in (None, "")
+    figure = new_figure(5.0 if to_scale else 3.6)
     axes = figure.subplots()
-    radial = intensity["radial"].values
     values = np.sqrt(np.maximum(intensity.values, 0))
     top = np.nanpercentile(values, 99.8) if np.isfinite(values).any() else 1.0
     image = axes.imshow(
         values,
-        aspect="auto",
+        aspect="equal" if to_scale else "auto",
         origin="lower",
         cmap=style.sequential,
         vmax=top,
-        extent=(float(radial[0]), float(radial[-1]), *_limits(intensity[intensity.dims[0]])),
+        extent=(*_limits(columns), *_limits(rows)),
     )
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
-    axes.set_xlabel(axis_label(intensity["radial"]))
-    axes.set_ylabel(axis_label(intensity[intensity.dims[0]]))
+    axes.set_xlabel(axis_label(columns))
+    axes.set_ylabel(axis_label(rows))
     apply_style(figure, style)
     bar.set_label("√ intensity", color=style.ink, size=9)
     return figure

@@ -39,7 +39,7 @@ from .options import MapOptions
 from .patterns import SUMS
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
-from .tasks import Averages, Integrate1D, Integrate2D, Integration
+from .tasks import Averages, Integrate1D, Integrate2D, IntegrateRadial, Integration
 
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
@@ -82,7 +82,16 @@ class LabelledSource:
 
 def integrate1d(parameters: Integrate1D, context: Context) -> xr.Dataset:
     """Do the task ``integrate1d``; see `Integrate1D`."""
-    return _integrate(parameters, context, None)
+    return _integrate(parameters, context, {"npt_azimuth": None})
+
+
+def integrate_radial(parameters: IntegrateRadial, context: Context) -> xr.Dataset:
+    """Do the task ``integrate_radial``; see `IntegrateRadial`."""
+    if parameters.format != "friedel":
+        raise ParameterError(
+            f"format is {parameters.format}: it holds no profiles along the azimuth.", "Choose friedel, or write text."
+        )
+    return _integrate(parameters, context, {"npt_azimuth": parameters.npt, "azimuthal": True})
 
 
 def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
@@ -91,24 +100,24 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
         raise ParameterError(
             f"output is {parameters.output}: a cake cannot be written as text.", "Give a name that ends in .h5."
         )
-    return _integrate(parameters, context, parameters.npt_azimuth)
+    return _integrate(parameters, context, {"npt_azimuth": parameters.npt_azimuth})
 
 
-def _integrate(parameters: Averages, context: Context, npt_azimuth: int | None) -> xr.Dataset:
+def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.Dataset:
     for note in parameters.notes:
         context.progress.message(note)
     source = open_scan(parameters)
     output = parameters.output
     written = _text_files(output, source.n_frames) if output is not None and _is_text(output) else [output]
     refuse_to_replace_inputs([*written, parameters.report], input_files(parameters, source))
-    check_layout(parameters, source.n_frames, text=_is_text(output), cake=npt_azimuth is not None)
+    check_layout(parameters, source.n_frames, text=_is_text(output), cake=bins.get("npt_azimuth") is not None)
     factors = normalization_factors(parameters, source)
     record = describe_inputs(parameters, context, source)
     finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
     if finished is not None:
         context.progress.message(f"{parameters.output} is complete already.")
         return finished
-    radial_map = build_map(parameters, source, npt_azimuth, context)
+    radial_map = build_map(parameters, source, bins, context)
     regions = pattern_regions(radial_map, source.n_frames)
     blocks = cut_blocks(
         source.n_frames, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
@@ -205,8 +214,8 @@ def normalization_factors(parameters: Integration, source: FrameSource) -> NDArr
     return checked_factors(values, source.n_frames, parameters.monitor) * constant
 
 
-def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | None, context: Context) -> RadialMap:
-    """Build the map that the parameters of a task describe, for the frames of `source`.
+def build_map(parameters: Integration, source: FrameSource, bins: MapOptions, context: Context) -> RadialMap:
+    """Build the map that the parameters of a task describe, with its bins, for the frames of `source`.
 
     Raises
     ------
@@ -214,7 +223,7 @@ def build_map(parameters: Integration, source: FrameSource, npt_azimuth: int | N
         If the geometry, the frames and the images for mask, dark and flat do not go together.
     """
     geometry = placed(Geometry.load(parameters.geometry), parameters, source)
-    options = map_options(geometry, parameters, source) | {"npt_azimuth": npt_azimuth}
+    options = map_options(geometry, parameters, source) | dict(bins)
     radial_map = RadialMap.build(geometry, threads=context.runner.threads, **options)
     _tell_marked_pixels(source, radial_map, context)
     return radial_map

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -24,6 +24,7 @@ from .patterns import Patterns
 from .radial_map import FrameBlock, Frames, RadialMap
 from .results import label_patterns
 
+MapMaker = Callable[[tuple[int, int]], RadialMap]
 BLOCK_BYTES = 64 * 1024**2
 
 
@@ -79,9 +80,15 @@ class Integrator:
         self.npt = options.get("npt", Binning.npt)
         check_bins(self.npt)
         self.options = options
-        self._maps: dict[tuple[int, int | None, tuple[int, int]], RadialMap] = {}
+        self._maps: dict[tuple[int, int | None, bool, tuple[int, int]], RadialMap] = {}
 
-    def map_for(self, shape: tuple[int, int], npt: int | None = None, npt_azimuth: int | None = None) -> RadialMap:
+    def map_for(
+        self,
+        shape: tuple[int, int],
+        npt: int | None = None,
+        npt_azimuth: int | None = None,
+        azimuthal: bool = False,
+    ) -> RadialMap:
         """Return the map for frames of `shape` (rows, columns); it is built once.
 
         Raises
@@ -89,10 +96,10 @@ class Integrator:
         GeometryError
             If the detector gives frames of another shape.
         """
-        key = (self.npt if npt is None else npt, npt_azimuth, shape)
+        key = (self.npt if npt is None else npt, npt_azimuth, azimuthal, shape)
         if key not in self._maps:
             geometry = self.geometry.for_shape(shape)
-            options: MapOptions = {**self.options, "npt": key[0], "npt_azimuth": npt_azimuth}
+            options: MapOptions = {**self.options, "npt": key[0], "npt_azimuth": npt_azimuth, "azimuthal": azimuthal}
             self._maps[key] = RadialMap.build(geometry, **options)
         return self._maps[key]
 
@@ -129,7 +136,7 @@ class Integrator:
         GeometryError, DataError, ParameterError
             If frames, geometry and parameters do not go together.
         """
-        return self._integrate(frames, npt, None, normalization, variance, threads)
+        return self._integrate(self._maker(npt, None), frames, normalization, variance, threads)
 
     def integrate2d(
         self,
@@ -149,19 +156,40 @@ class Integrator:
             intensity, intensity_errors over (frame, azimuth, radial), or (azimuth, radial) for a single frame.
         """
         cake_bins = self.options.get("npt_azimuth") or CAKE_BINS if npt_azimuth is None else npt_azimuth
-        return self._integrate(frames, npt, cake_bins, normalization, variance, threads)
+        return self._integrate(self._maker(npt, cake_bins), frames, normalization, variance, threads)
+
+    def integrate_radial(
+        self,
+        frames: ArrayLike | xr.DataArray | FrameSource,
+        *,
+        npt_azimuth: int | None = None,
+        normalization: str | ArrayLike | None = None,
+        variance: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> xr.Dataset:
+        """Average frames over the radial range, in 360 azimuthal bins by default; see `integrate1d`.
+
+        Returns
+        -------
+        xarray.Dataset
+            intensity, intensity_errors over (frame, azimuth), or (azimuth) for a single frame.
+        """
+        bins = self.options.get("npt_azimuth") or CAKE_BINS if npt_azimuth is None else npt_azimuth
+        return self._integrate(self._maker(None, bins, azimuthal=True), frames, normalization, variance, threads)
+
+    def _maker(self, npt: int | None, npt_azimuth: int | None, azimuthal: bool = False) -> MapMaker:
+        return lambda shape: self.map_for(shape, npt, npt_azimuth, azimuthal)
 
     def _integrate(
         self,
+        map_for: MapMaker,
         frames: ArrayLike | xr.DataArray | FrameSource,
-        npt: int | None,
-        npt_azimuth: int | None,
         normalization: str | ArrayLike | None,
         variance: ArrayLike | None,
         threads: int | None,
     ) -> xr.Dataset:
         stack = stack_of(frames)
-        radial_map = self.map_for(stack.frame_shape, npt, npt_azimuth)
+        radial_map = map_for(stack.frame_shape)
         if variance is not None:
             radial_map = radial_map.with_options(error_model="variance")
         elif radial_map.averaging.error_model == "variance":

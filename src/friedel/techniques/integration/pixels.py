@@ -129,26 +129,36 @@ class Slab:
         """Return the lowest and highest radial coordinate that unmasked pixels reach."""
         if splitting in ("pseudo", "full"):
             return extent(self.radial_corners(), self.mask)
-        centers = self.radial_centers()
         if splitting == "none":
-            return extent(centers, self.mask)
-        half = half_widths(centers, self.radial_corners())
-        return extent(centers - half, self.mask)[0], extent(centers + half, self.mask)[1]
+            return extent(self.radial_centers(), self.mask)
+        middle, half = self._box(self.plane.radial)
+        return extent(middle - half, self.mask)[0], extent(middle + half, self.mask)[1]
 
     def azimuth_extent(self, splitting: Splitting) -> tuple[float, float]:
         """Return the lowest and highest second coordinate that unmasked pixels reach."""
-        centers = self.azimuth_centers()
         if splitting == "none":
-            return extent(centers, self.mask)
+            return extent(self.azimuth_centers(), self.mask)
+        if splitting == "bbox":
+            middle, half = self._box(_in_rad(self.plane.azimuth), self.plane.turn)
+            return extent(middle - half, self.mask)[0], extent(middle + half, self.mask)[1]
         corners = self.azimuth_corners()
-        if splitting in ("pseudo", "full"):
-            across = half_widths(centers, corners) > math.pi
-            # A pixel across the cut of an angle reaches both ends of the circle.
-            if self.plane.angular and (across & ~self.mask).any():
-                return -TURN, 2 * TURN
-            return extent(corners, self.mask)
-        half = half_widths(centers, corners, self.plane.turn)
-        return extent(centers - half, self.mask)[0], extent(centers + half, self.mask)[1]
+        across = half_widths(self.azimuth_centers(), corners) > math.pi
+        # A pixel across the cut of an angle reaches both ends of the circle.
+        if self.plane.angular and (across & ~self.mask).any():
+            return -TURN, 2 * TURN
+        return extent(corners, self.mask)
+
+    def _box(self, unit: Unit, turn: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the middle of each pixel's box along one coordinate, and half its width.
+
+        The middle is the centre of the pixel; at the missing wedge it is that of the corners, or the box would reach
+        into the wedge as far as the pixel reaches away from it.
+        """
+        corners = self._corners(unit)
+        if unit.sided:
+            return corner_boxes(corners)
+        centers = self._centers(unit)
+        return centers, half_widths(centers, corners, turn)
 
     def shares(self, splitting: Splitting, radial: Axis, azimuth: Axis | None) -> Shares:
         """Return which share of each pixel belongs to which bin."""
@@ -156,13 +166,14 @@ class Slab:
             return self._polygon_shares(radial, azimuth)
         if splitting == "pseudo":
             return self._corner_box_shares(radial, azimuth)
-        centers = self.radial_centers()
-        angles = self.azimuth_centers() if azimuth else None
         if splitting == "none":
-            return split_centers(centers, radial, angles, azimuth, self.mask)
-        half = half_widths(centers, self.radial_corners())
-        half_angles = half_widths(angles, self.azimuth_corners(), self.plane.turn) if angles is not None else None
-        return split_boxes(centers, half, radial, angles, half_angles, azimuth, self.mask, pole=self.plane.pole)
+            angles = self.azimuth_centers() if azimuth else None
+            return split_centers(self.radial_centers(), radial, angles, azimuth, self.mask)
+        middle, half = self._box(self.plane.radial)
+        if azimuth is None:
+            return split_boxes(middle, half, radial, mask=self.mask, pole=self.plane.pole)
+        other = self._box(_in_rad(self.plane.azimuth), self.plane.turn)
+        return split_boxes(middle, half, radial, *other, azimuth, self.mask, pole=self.plane.pole)
 
     def _corner_box_shares(self, radial: Axis, azimuth: Axis | None) -> Shares:
         middle, half = corner_boxes(self.radial_corners())

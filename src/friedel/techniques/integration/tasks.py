@@ -18,8 +18,9 @@ from pydantic import (
 
 from friedel.core.parameters import Argument, FilePath, FilePaths, Parameters, Texts
 from friedel.core.tasks import task
-from friedel.core.units import RadialUnit
+from friedel.core.units import RadialUnit, UnitName
 
+SampleOrientation = Literal[1, 2, 3, 4, 5, 6, 7, 8]
 Fraction = Annotated[float, Field(ge=-1.0, le=1.0)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 EstimatorName = Annotated[
@@ -41,7 +42,8 @@ class Integration(Parameters):
     npt: PositiveInt = 1000
     """Number of radial bins."""
     unit: RadialUnit = "q_nm^-1"
-    """Radial unit."""
+    """What the bins of a pattern are in: 2th_deg, q_A^-1, qip_nm^-1, ..., or a formula of the user's, such as
+    "formula: q**2; units: 1/nm^2"; docs/reference/units.md lists them."""
     splitting: Literal["none", "bbox", "pseudo", "full"] = "full"
     """How a pixel is shared between bins: by its centre, the box around it, the smallest box that holds its corners,
     or its exact polygon."""
@@ -59,9 +61,17 @@ class Integration(Parameters):
     weighted: bool = True
     """Whether pixels count by what they can see (flat field, solid angle, ...), or all the same."""
     radial_range: tuple[float, float] | None = None
-    """Lowest and highest radial value, in the radial unit; by default all that the detector sees."""
+    """Lowest and highest radial value, in the unit; by default all that the detector sees."""
     azimuth_range: tuple[float, float] | None = None
-    """Lowest and highest azimuth in degrees; 170 -170 is the sector of 20 degrees across the cut."""
+    """Lowest and highest azimuth in its unit; 170 -170 is the sector of 20 degrees across the cut."""
+    azimuth_unit: UnitName = "chi_deg"
+    """What azimuth_range and the second axis of a cake are in: an angle, qoop_nm^-1, exit_angle_vert_deg, ..."""
+    incidence: float = 0.0
+    """Angle between beam and surface in degrees, for units of grazing incidence."""
+    tilt: float = 0.0
+    """Angle of the surface about the beam in degrees, for units of grazing incidence."""
+    sample_orientation: SampleOrientation = 1
+    """Which way up the sample is on the detector: 1 upright, 3 upside down, 6 and 8 on a side, the others mirrored."""
     mask: FilePaths | None = None
     """Image that is not zero where a pixel is excluded; of several, each excludes its own."""
     dark: FilePaths | None = None
@@ -165,9 +175,18 @@ class Integrate1D(Averages):
 
 
 class Integrate2D(Averages):
-    """Azimuthal regrouping: one cake, intensity over azimuth and radius, for each detector frame."""
+    """Azimuthal regrouping: one cake, intensity over azimuth and radius (or any two units), for each detector frame."""
 
     npt_azimuth: PositiveInt = 360
+    """Number of azimuthal bins."""
+    discontinuity: Literal["pi", "0"] = "pi"
+    """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
+
+
+class IntegrateRadial(Averages):
+    """Intensity against azimuth, averaged over the radial range: one profile for each detector frame."""
+
+    npt: PositiveInt = 360
     """Number of azimuthal bins."""
     discontinuity: Literal["pi", "0"] = "pi"
     """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
@@ -177,3 +196,4 @@ _RUN = "friedel.techniques.integration.integrate"
 
 integrate1d = task("integrate1d", version=1, parameters=Integrate1D, run=f"{_RUN}:integrate1d")
 integrate2d = task("integrate2d", version=1, parameters=Integrate2D, run=f"{_RUN}:integrate2d")
+integrate_radial = task("integrate_radial", version=1, parameters=IntegrateRadial, run=f"{_RUN}:integrate_radial")

@@ -91,7 +91,7 @@ def xrdct(parameters: XRDCT, context: Context) -> xr.Dataset:
     record = describe_inputs(parameters, context, source) or _unrecorded(parameters, context)
     if not parameters.overwrite and Path(parameters.output).exists():
         return _finished(parameters, record, context)
-    radial_map = build_map(parameters, source, None, context)
+    radial_map = build_map(parameters, source, {}, context)
     _check_maps(parameters, radial_map)  # what is wrong is told before hours of work, not after
     sinograms = _integrate(parameters, context, source, motors, layout, radial_map, record)
     return _reconstruct(parameters, context, _Scan(motors, layout, radial_map, sinograms, beam), record)
