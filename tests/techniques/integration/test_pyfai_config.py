@@ -207,6 +207,23 @@ def test_error_models(tmp_path, value, expected) -> None:
     assert understood(tmp_path, error_model=value).error_model == expected
 
 
+def test_sigma_clipping(tmp_path) -> None:
+    options = {"thres": 4, "max_iter": 3, "error_model": "azimuthal"}
+    parameters = understood(tmp_path, integrator_method="sigma_clip_ng", extra_options=options, error_model=None)
+    assert (parameters.estimator, parameters.error_model) == ("sigma-clip", "azimuthal")
+    assert (parameters.clip_threshold, parameters.clip_iterations) == (4, 3)
+    plain = understood(tmp_path, integrator_method="sigma_clip", error_model="hybrid", extra_options={"thres": 0})
+    assert (plain.clip_threshold, plain.clip_iterations, plain.error_model) == (1, 5, "hybrid")
+    assert "thres" in plain.notes[0]
+    assert understood(tmp_path, integrator_method="sigma_clip_ng", error_model=None).error_model == "poisson"
+
+
+def test_percentiles(tmp_path) -> None:
+    parameters = understood(tmp_path, integrator_method="medfilt1d_ng", extra_options={"percentile": [20, 80]})
+    assert (parameters.estimator, parameters.percentile) == ("percentile", (20, 80))
+    assert understood(tmp_path, integrator_method="medfilt1d_ng", extra_options=None).percentile == (50, 50)
+
+
 def test_polarization_with_an_offset(tmp_path) -> None:
     parameters = understood(tmp_path, polarization_description=[0.9, math.pi / 4])
     assert parameters.polarization_axis == pytest.approx(45)

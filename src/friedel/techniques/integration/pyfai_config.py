@@ -396,9 +396,9 @@ def _averaging(migration: _Migration) -> None:
     model = _error_model(migration, migration.take("error_model") or told)
     if migration.take("do_poisson"):
         model = "poisson"
-    if model == "none" and robust == "sigma_clip":
+    if model == "none" and robust == "sigma-clip":
         model = "poisson"  # as pyFAI's sigma_clip does without a model
-    if model == "hybrid" and robust != "sigma_clip":
+    if model == "hybrid" and robust != "sigma-clip":
         model = "poisson"
     if model == "variance" and migration.wants("error_model"):
         raise migration.refusal("error_model", "variance", "there is no variance", "Give --error-model.")
@@ -433,14 +433,13 @@ def _estimator(migration: _Migration, name: str, extra: dict[str, Any]) -> str:
     if plain.endswith(("grazing_incidence", "fiber")):
         return "mean"
     if plain == "sigma_clip":
-        migration.put("estimator", "sigma_clip", "integrator_method")
-        for option, keys, default in (
-            ("clip_threshold", ("thres", "thresh"), 5.0),
-            ("clip_iterations", ("max_iter",), 5),
-        ):
-            values = [extra.pop(key) for key in keys if key in extra]
-            migration.put(option, values[0] if values else default, f"extra_options.{keys[0]}")
-        return "sigma_clip"
+        migration.put("estimator", "sigma-clip", "integrator_method")
+        threshold = [extra.pop(key) for key in ("thres", "thresh") if key in extra]
+        migration.put(
+            "clip_threshold", _threshold(migration, threshold[0] if threshold else 5.0), "extra_options.thres"
+        )
+        migration.put("clip_iterations", int(extra.pop("max_iter", 5)), "extra_options.max_iter")
+        return "sigma-clip"
     if plain == "medfilt":
         migration.put("estimator", "percentile", "integrator_method")
         percentile = extra.pop("percentile", 50)
@@ -450,3 +449,12 @@ def _estimator(migration: _Migration, name: str, extra: dict[str, Any]) -> str:
     raise migration.refusal(
         "integrator_method", name, "it has no counterpart here", "Use integrate1d, sigma_clip_ng or medfilt1d_ng."
     )
+
+
+def _threshold(migration: _Migration, value: Any) -> float:
+    """Return the threshold of clipping: below 1 it means Chauvenet's alone, which is above 1 from 5 pixels on."""
+    if float(value) < 1.0:
+        migration.notes.append(
+            f"{migration.path}: extra_options.thres is {value}: bins of fewer than 5 pixels are clipped at 1 spread."
+        )
+    return max(float(value), 1.0)

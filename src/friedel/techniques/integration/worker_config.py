@@ -72,13 +72,11 @@ def worker_config(parameters: Integration, geometry: Geometry) -> dict[str, Any]
 
 
 def _integrator(parameters: Integration, cake: bool) -> dict[str, Any]:
-    estimator = getattr(parameters, "estimator", "mean")
-    if estimator == "sigma_clip":
-        options = {"thres": getattr(parameters, "threshold", 5.0), "max_iter": getattr(parameters, "iterations", 5)}
+    if parameters.estimator == "sigma-clip":
+        options = {"thres": parameters.clip_threshold, "max_iter": parameters.clip_iterations}
         return {"integrator_method": "sigma_clip_ng", "extra_options": options}
-    if estimator == "percentile":
-        pair = getattr(parameters, "percentile", (50.0, 50.0))
-        return {"integrator_method": "medfilt1d_ng", "extra_options": {"percentile": list(pair)}}
+    if parameters.estimator == "percentile":
+        return {"integrator_method": "medfilt1d_ng", "extra_options": {"percentile": list(parameters.percentile)}}
     return {"integrator_method": "integrate2d" if cake else "integrate1d", "extra_options": {}}
 
 
