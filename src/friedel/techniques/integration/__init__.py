@@ -8,6 +8,7 @@ from typing import Any
 _HOMES = {
     "FrameBlock": "radial_map",
     "Integrator": "integrator",
+    "MultiGeometry": "merge",
     "Mean": "estimators",
     "Percentile": "estimators",
     "SigmaClip": "estimators",

@@ -96,7 +96,7 @@ def integrate_radial(parameters: IntegrateRadial, context: Context) -> xr.Datase
 
 def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
     """Do the task ``integrate2d``; see `Integrate2D`."""
-    if _is_text(parameters.output):
+    if is_text(parameters.output):
         raise ParameterError(
             f"output is {parameters.output}: a cake cannot be written as text.", "Give a name that ends in .h5."
         )
@@ -108,9 +108,9 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
         context.progress.message(note)
     source = open_scan(parameters)
     output = parameters.output
-    written = _text_files(output, source.n_frames) if output is not None and _is_text(output) else [output]
+    written = text_files(output, source.n_frames) if output is not None and is_text(output) else [output]
     refuse_to_replace_inputs([*written, parameters.report], input_files(parameters, source))
-    check_layout(parameters, source.n_frames, text=_is_text(output), cake=bins.get("npt_azimuth") is not None)
+    check_layout(parameters, source.n_frames, text=is_text(output), cake=bins.get("npt_azimuth") is not None)
     factors = normalization_factors(parameters, source)
     record = describe_inputs(parameters, context, source)
     finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
@@ -122,7 +122,7 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
     blocks = cut_blocks(
         source.n_frames, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
     )
-    in_memory = parameters.output is None or _is_text(parameters.output)
+    in_memory = parameters.output is None or is_text(parameters.output)
     with _sink(parameters, regions, record, in_memory) as sink:
         if sink.message:
             context.progress.message(sink.message)
@@ -135,7 +135,7 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
             "Integrating",
         )
         arrays = {name: sink.read(name) for name in regions}
-        result = label_patterns(radial_map, arrays, _axes(source))
+        result = label_patterns(radial_map, arrays, scan_axes(source))
         lost = int(np.count_nonzero(np.asarray(arrays["valid_fraction"]) == 0))
         result.attrs["frames_without_valid_pixels"] = lost
         if lost:
@@ -145,7 +145,7 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
         if parameters.output is None:
             return result
         if in_memory:
-            for number, path in enumerate(_text_files(parameters.output, source.n_frames)):
+            for number, path in enumerate(text_files(parameters.output, source.n_frames)):
                 write_pattern(path, result.isel(frame=number))
             return result
         sums = {name: values for name, values in arrays.items() if name.startswith("sum_")}
@@ -345,7 +345,7 @@ def _sink(
     parameters: Integration, regions: Mapping[str, RegionSpec], record: Provenance | None, in_memory: bool
 ) -> RegionFile | MemorySink:
     if in_memory or parameters.output is None:
-        files = _text_files(parameters.output, regions["intensity"].shape[0]) if parameters.output else []
+        files = text_files(parameters.output, regions["intensity"].shape[0]) if parameters.output else []
         for path in files:
             if path.exists() and not parameters.overwrite:
                 raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
@@ -357,27 +357,35 @@ def _sink(
 def input_files(parameters: Integration, source: FrameSource) -> list[str]:
     """Return every file that is read: those named, those that they link to, geometry and images."""
     named = [path for path, _ in expand(parameters.frames)]
-    return [*_given_files(parameters), *named, *source.files]
+    return [*given_files(parameters), *named, *source.files]
 
 
-def _given_files(parameters: Integration) -> list[str]:
+def given_files(parameters: Integration) -> list[str]:
     """Return the files of the parameters, without the frames, each once."""
+    geometries = (parameters.geometry,) if isinstance(parameters.geometry, str) else parameters.geometry
     named_images = ("mask", "dark", "flat", "variance")
     images = (path for name in named_images for path in getattr(parameters, name, None) or ())
-    named = (parameters.geometry, *images, parameters.pyfai_config)
+    named = (*geometries, *images, parameters.pyfai_config)
     return list(dict.fromkeys(path.partition("::")[0] for path in named if path))
 
 
 def describe_inputs(parameters: Integration, context: Context, source: FrameSource) -> Provenance | None:
     """Return the record of this execution with the files that it reads; None if the context keeps no record."""
+    return describe_files(parameters, context, source.files, source.n_frames)
+
+
+def describe_files(
+    parameters: Integration, context: Context, files: tuple[str, ...], n_frames: int
+) -> Provenance | None:
+    """Return the record of this execution on frames in some files."""
     if context.provenance is None:
         return None
-    files = source.files
-    if len(files) > DESCRIBED_FILES:
-        files = tuple(files[int(number)] for number in np.linspace(0, len(files) - 1, DESCRIBED_FILES))
-    given = _given_files(parameters)
+    count = len(files)
+    if count > DESCRIBED_FILES:
+        files = tuple(files[int(number)] for number in np.linspace(0, count - 1, DESCRIBED_FILES))
+    given = given_files(parameters)
     record = context.provenance.with_inputs([*given, *_masters(parameters, files), *files])
-    return record.with_notes(frames=source.n_frames, frame_files=len(source.files), frame_files_hashed=len(files))
+    return record.with_notes(frames=n_frames, frame_files=count, frame_files_hashed=len(files))
 
 
 def _masters(parameters: Integration, files: Sequence[str]) -> list[str]:
@@ -387,7 +395,7 @@ def _masters(parameters: Integration, files: Sequence[str]) -> list[str]:
     return [path for path in named if Path(path).is_file() and Path(path).resolve() not in holding]
 
 
-def _axes(source: FrameSource) -> dict[str, Any]:
+def scan_axes(source: FrameSource) -> dict[str, Any]:
     moving = {name: ("frame", axis.values, _attributes(axis)) for name, axis in source.axes.items()}
     still = {name: ((), axis.values[0], _attributes(axis)) for name, axis in source.constants.items()}
     return {name: value for name, value in (still | moving).items() if name not in RESERVED}
@@ -397,11 +405,11 @@ def _attributes(axis: Any) -> dict[str, str]:
     return {"units": axis.units, "source": axis.path}
 
 
-def _text_files(output: str, count: int) -> list[Path]:
+def text_files(output: str, count: int) -> list[Path]:
     """Return the text files of `count` patterns: one pattern has the name given, several are numbered."""
     base = Path(output)
     return [base] if count == 1 else [base.with_stem(f"{base.stem}_{number:05d}") for number in range(count)]
 
 
-def _is_text(output: str | None) -> bool:
+def is_text(output: str | None) -> bool:
     return output is not None and Path(output).suffix.lower() in TEXT_FORMATS

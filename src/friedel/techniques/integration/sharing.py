@@ -19,6 +19,10 @@ from .options import Binning
 from .pixels import cut_slabs, each_slab
 
 
+class NoPixelError(ParameterError):
+    """No pixel lies in the ranges."""
+
+
 def share_pixels(
     geometry: Geometry, binning: Binning, excluded: NDArray[np.bool_], threads: int
 ) -> tuple[Axis, Axis | None, PixelMap]:
@@ -56,12 +60,30 @@ def share_pixels(
         )
     pixel_map = shares_on(geometry, binning, excluded, radial, azimuth, threads)
     if not pixel_map.bins.size:
-        raise ParameterError(
+        raise NoPixelError(
             f"No pixel lies in the radial range {radial.low:g} to {radial.high:g} {binning.unit}"
             + ("." if azimuth is None else " and the azimuth range."),
             "Give a range that the detector covers; friedel integrate1d without a range shows which.",
         )
     return radial, azimuth, pixel_map
+
+
+def radial_extent(
+    geometry: Geometry, binning: Binning, excluded: NDArray[np.bool_], threads: int
+) -> tuple[float, float]:
+    """Return the lowest and highest radial coordinate that unmasked pixels reach; (inf, -inf) without any."""
+    slabs = cut_slabs(geometry, binning.plane, excluded)
+    lows, highs = zip(*each_slab(slabs, lambda slab: slab.radial_extent(binning.splitting), threads), strict=True)
+    return min(lows), max(highs)
+
+
+def azimuth_extent(
+    geometry: Geometry, binning: Binning, excluded: NDArray[np.bool_], threads: int
+) -> tuple[float, float]:
+    """Return the lowest and highest second coordinate that unmasked pixels reach; (inf, -inf) without any."""
+    slabs = cut_slabs(geometry, binning.plane, excluded)
+    lows, highs = zip(*each_slab(slabs, lambda slab: slab.azimuth_extent(binning.splitting), threads), strict=True)
+    return min(lows), max(highs)
 
 
 def shares_on(

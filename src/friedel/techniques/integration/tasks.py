@@ -192,8 +192,34 @@ class IntegrateRadial(Averages):
     """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
 
 
+class Merge1D(Averages):
+    """One powder pattern from frames of several geometries: a detector that moves, or several detectors."""
+
+    geometry: FilePaths  # type: ignore[assignment]
+    """PONI files: one for each file of frames (of several detectors, say), whose frames i are merged to pattern i; or
+    one for each frame, which are merged to one pattern. Or a goniometer calibration of pyFAI (JSON), which has a
+    geometry for each frame."""
+    positions: Texts = ()
+    """For each motor of the goniometer, the axis of the scan that holds its positions, or the positions themselves,
+    0,10,20; by default the axes that are called like the motors."""
+
+
+class Merge2D(Merge1D):
+    """One cake from frames of several geometries: a detector that moves, or several detectors."""
+
+    npt_azimuth: PositiveInt = 360
+    """Number of azimuthal bins."""
+    discontinuity: Literal["pi", "0"] = "pi"
+    """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
+
+
 _RUN = "friedel.techniques.integration.integrate"
 
 integrate1d = task("integrate1d", version=1, parameters=Integrate1D, run=f"{_RUN}:integrate1d")
 integrate2d = task("integrate2d", version=1, parameters=Integrate2D, run=f"{_RUN}:integrate2d")
 integrate_radial = task("integrate_radial", version=1, parameters=IntegrateRadial, run=f"{_RUN}:integrate_radial")
+
+_MERGE = "friedel.techniques.integration.merge_scan"
+
+merge1d = task("merge1d", version=1, parameters=Merge1D, run=f"{_MERGE}:merge1d")
+merge2d = task("merge2d", version=1, parameters=Merge2D, run=f"{_MERGE}:merge2d")
