@@ -18,6 +18,9 @@
 //   BINS_OF_THREAD        bins of a tile for each thread, at most
 //   SLOTS                 slots of a tile, at most
 
+// Pixels that a thread reads before it looks at the first: the compiler cannot tell that writing slots leaves them alone.
+#define BATCH 8
+
 typedef unsigned long long u64;
 
 // ---- copying tiles to shared memory ----------------------------------------------------------------------------
@@ -114,28 +117,56 @@ typedef unsigned Word;
 #endif
 #endif
 
+// Whole numbers and shares as doubles, exactly, by what adds and shifts can do: conversions to and from doubles have a
+// quarter of the rate of other instructions.
+#ifdef FRIEDEL_EMULATED
+__device__ double as_double(float value) { return value; }
+__device__ double as_double(int value) { return value; }
+__device__ double as_double(unsigned value) { return value; }
+#else
+__device__ double as_double(float share) {  // 0 becomes 2^-127, which no sum of counts can show
+    const unsigned bits = __float_as_uint(share);
+    return __hiloint2double((bits >> 3) + 0x38000000u, bits << 29);
+}
+__device__ double as_double(unsigned value) {
+    return __hiloint2double(0x43300000, value) - 4503599627370496.0;  // 2^52
+}
+__device__ double as_double(int value) {
+    return __hiloint2double(0x43300000, value ^ 0x80000000) - 4503601774854144.0;  // 2^52 + 2^31
+}
+#endif
+#if PIXEL_IS_FLOAT
+typedef float Number;
+#elif PIXEL_IS_SIGNED
+typedef int Number;
+#else
+typedef unsigned Number;
+#endif
+__device__ double pixel_as_double(Number raw) {
+#if PIXEL_IS_FLOAT
+    return raw;
+#else
+    return as_double(raw);
+#endif
+}
+
 struct Run {
     Word s, v;
 
-    __device__ void add(PIXEL raw, float share) {
+    __device__ void add(Number raw, float share) {
 #if SHARED_PIXELS
-        const double c = share;
+        const double c = as_double(share), part = c * pixel_as_double(raw);
+        s += part;
 #if POISSON
-        const PIXEL at_least_one = raw > 1 ? raw : (PIXEL)1;
-        const double part = c * (double)at_least_one;
-        v += c * part;
-        if (raw > 0 && !(PIXEL_IS_FLOAT && raw < 1))
-            s += part;
-        else if (PIXEL_IS_SIGNED)
-            s += c * (double)raw;
-#else
-        s += c * (double)raw;
+        v += c * (raw > 1 ? part : c);
 #endif
 #elif TWO_WORDS
         s += raw;
-        v += raw > 1 ? raw : (PIXEL)1;
+        v += raw > 1 ? raw : (Number)1;
 #elif POISSON && !PIXEL_IS_SIGNED
-        s += (Word)raw | ((Word)(raw == 0) << ZEROS_AT);
+        // The low and the high word apart: the compiler then selects one word and adds two with carry.
+        s += ZEROS_AT == 48 ? (Word)((u64)(raw == 0 ? 1u << (ZEROS_AT - 32 & 31) : 0u) << 32 | raw)
+                            : (Word)(raw == 0 ? 1u << (ZEROS_AT & 31) : raw);
 #else
         s += raw;
 #endif
@@ -143,7 +174,7 @@ struct Run {
 };
 
 #if TWO_WORDS
-struct Slot {
+struct __align__(2 * sizeof(Word)) Slot {
     Word s, v;
 };
 #else
@@ -264,36 +295,43 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) scatter(
             Run run = {};
             int below = 0;
 #pragma unroll
-            for (int j = 0; j < ENTRIES; ++j) {
-                const unsigned offset = j % 2 ? my_offsets[j / 2] >> 16 : my_offsets[j / 2] & 0xffffu;
-                const PIXEL raw = *(const PIXEL *)(pixels + offset / (4 / PIXEL_BYTES));
+            for (int batch = 0; batch < ENTRIES; batch += BATCH) {
+                PIXEL raws[BATCH];
+#pragma unroll
+                for (int k = 0; k < BATCH; ++k) {
+                    const int j = batch + k;
+                    if (j >= ENTRIES) break;
+                    const unsigned offset = j % 2 ? my_offsets[j / 2] >> 16 : my_offsets[j / 2] & 0xffffu;
+                    raws[k] = *(const PIXEL *)(pixels + offset / (4 / PIXEL_BYTES));
+                }
+#pragma unroll
+                for (int k = 0; k < BATCH; ++k) {
+                    const int j = batch + k;
+                    if (j >= ENTRIES) break;
+                    const PIXEL raw = raws[k];
 #if SHARED_PIXELS
-                const float share = my_shares[j];
+                    const float share = my_shares[j];
 #else
-                const float share = 1;
+                    const float share = 1;
 #endif
 #if CHECKED
-                if (is_valid(raw, lowest, span, dummy, delta)) {
-                    run.add(raw, share);
-#if PIXEL_IS_SIGNED
-                    below += raw < 0 && (my_counted >> j & 1);
-#endif
-                } else {
-                    has_invalid |= 1u << frame;
-                }
+                    const bool valid = is_valid(raw, lowest, span, dummy, delta);
+                    has_invalid |= valid ? 0 : 1u << frame;
 #else
-                run.add(raw, share);
+                    const bool valid = true;
+#endif
+                    if (valid) run.add(raw, share);
 #if PIXEL_IS_SIGNED
-                below += raw < 0 && (my_counted >> j & 1);
+                    below += valid && raw < 0 && (my_counted >> j & 1);
 #endif
-#endif
-                if (my_ends >> j & 1) {
-                    slot->s = run.s;
+                    if (my_ends >> j & 1) {
+                        slot->s = run.s;
 #if TWO_WORDS
-                    slot->v = run.v;
+                        slot->v = run.v;
 #endif
-                    ++slot;
-                    run = {};
+                        ++slot;
+                        run = {};
+                    }
                 }
             }
             if (below) atomicAdd(below_zero + frame, below);
