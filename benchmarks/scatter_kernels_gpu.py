@@ -5,7 +5,7 @@ The frames are those of `scatter_kernels.py`: Poisson counts of an Eiger 4M (216
 of several; the frames are many times the size of the caches. The limit beside them is a copy within the device's
 memory, bytes read plus bytes written.
 
-    python benchmarks/scatter_kernels_gpu.py [--frames 64] [--repeat 9] [--record FILE]
+    python benchmarks/scatter_kernels_gpu.py [--frames 128] [--repeat 9] [--record FILE]
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import numpy as np
 from friedel.device import cuda
 from friedel.instrument.detector import Detector
 from friedel.instrument.geometry import Geometry
+from friedel.kernels.cuda_robust import CudaRobustScatter
 from friedel.kernels.cuda_scatter import CudaScatter
+from friedel.kernels.robust import RobustScatter
 from friedel.techniques.integration.radial_map import RadialMap
 
 DETECTORS = {"Eiger 4M": ((2162, 2068), 75e-6), "Pilatus 2M": ((1679, 1475), 172e-6)}
@@ -65,17 +67,26 @@ def poisson_frames(shape: tuple[int, int], dtype: str, n: int) -> Any:
     return frames
 
 
-def plan(shape: tuple[int, int], pixel: float, splitting: Any, n_azimuth: int | None = None) -> CudaScatter:
-    """Return the plan of a detector 0.2 m behind the sample."""
+def radial_map(shape: tuple[int, int], pixel: float, splitting: Any, n_azimuth: int | None = None) -> RadialMap:
+    """Return the map of a detector 0.2 m behind the sample."""
     detector = Detector.from_shape(shape, pixel, pixel)
     geometry = Geometry(detector, 0.2, 0.49 * shape[0] * pixel, 0.51 * shape[1] * pixel, wavelength=1e-10)
-    radial_map = RadialMap.build(geometry, npt=1000, unit="q_nm^-1", splitting=splitting, npt_azimuth=n_azimuth)
+    return RadialMap.build(geometry, npt=1000, unit="q_nm^-1", splitting=splitting, npt_azimuth=n_azimuth)
+
+
+def plan(radial_map: RadialMap) -> CudaScatter:
+    """Return the sums of a map on the device."""
     return CudaScatter.build(radial_map.pixel_map(), normalization=radial_map.scatter.normalization)
+
+
+def robust_plan(of: RadialMap) -> CudaRobustScatter:
+    """Return the clipped sums of a map on the device."""
+    return CudaRobustScatter.of(RobustScatter.build(of.pixel_map(), normalization=of.scatter.normalization))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--frames", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--record", type=Path)
     options = parser.parse_args()
@@ -90,8 +101,10 @@ def main() -> None:
 
     for detector, types in (("Eiger 4M", ("u4", "u2")), ("Pilatus 2M", ("i4",))):
         shape, pixel = DETECTORS[detector]
-        patterns = {splitting: plan(shape, pixel, splitting) for splitting in ("none", "full")}
-        cakes = {f"2D {splitting}": plan(shape, pixel, splitting, 360) for splitting in ("none", "full")}
+        maps = {splitting: radial_map(shape, pixel, splitting) for splitting in ("none", "full")}
+        patterns = {splitting: plan(of) for splitting, of in maps.items()}
+        cakes = {f"2D {splitting}": plan(radial_map(shape, pixel, splitting, 360)) for splitting in ("none", "full")}
+        robust = {splitting: robust_plan(of) for splitting, of in maps.items()}
         for dtype in types:
             frames, mark = poisson_frames(shape, dtype, options.frames), float(np.iinfo(dtype).max)
             for name, scatter in (patterns | cakes).items():
@@ -100,6 +113,10 @@ def main() -> None:
                 for model in ("none", "poisson", "azimuthal"):
                     measure(f"{label} {model}", some, scatter, some, error_model=model)
                 measure(f"{label} poisson dummy", some, scatter, some, error_model="poisson", dummy=mark)
+            for name, clipping in robust.items():
+                for clip_model in ("azimuthal", "poisson", "hybrid"):
+                    label = f"{detector} {dtype} {name} sigma clip {clip_model}"
+                    measure(label, frames, clipping.clip, frames, error_model=clip_model, iterations=5, threshold=3)
             sums = patterns["none"](frames, error_model="poisson")
             measure(f"{detector} {dtype} divide", frames, patterns["none"].finish, sums, deviations=True)
             frames[:, 5::7, 3::50] = mark

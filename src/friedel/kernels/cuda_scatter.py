@@ -122,9 +122,9 @@ class CudaScatter:
         if cuda.limits(device).bulk_copies:
             tiles = TilePlan.of(n, pixel_map.n_bins, pixels, bins, shares, counted)
         with cuda.using(device):
-            held = _on_device(arrays)
+            held = on_device(arrays)
             if tiles is not None:
-                tiles = replace(tiles, arrays=_on_device(tiles.arrays))
+                tiles = replace(tiles, arrays=on_device(tiles.arrays))
         return cls(n, pixel_map.n_bins, device, lanes, float(arrays["constants"][2].sum()), tiles, held)
 
     @property
@@ -179,9 +179,9 @@ class CudaScatter:
         """
         if (variance is not None) != (error_model == "variance"):
             raise DataError('Variances and the error model "variance" belong together: give both or none.')
-        self._check(frames)
+        check_frames(frames, self.n_pixels)
         with cuda.using(self.device, stream):
-            given = None if variance is None else self._variance_rows(variance, len(frames))
+            given = None if variance is None else variances_on_device(variance, len(frames), self.n_pixels)
             frames = cuda.array_module().ascontiguousarray(frames)
             marks = Marks.of(np.dtype(frames.dtype), dummy, delta_dummy)
             layout = self._layout(frames.dtype, error_model, len(frames))
@@ -219,68 +219,7 @@ class CudaScatter:
             ``intensity_std`` √(V/N2); ``valid_fraction``, shape (n,).
         """
         with cuda.using(self.device, stream):
-            xp = cuda.array_module()
-            n = len(sums)
-            found = {"intensity": xp.empty((n, self.n_bins), np.float32)}
-            if sums.variance is not None:
-                found["intensity_errors"] = xp.empty((n, self.n_bins), np.float32)
-                if deviations:
-                    found["intensity_std"] = xp.empty((n, self.n_bins), np.float32)
-            values = n * self.n_bins
-            if values:
-                cuda.load_kernel(SOURCES / "divide.cu", "divide", {}, self.device)(
-                    (min(-(-values // _THREADS), 4096),),
-                    (_THREADS,),
-                    _pointers(
-                        sums.signal,
-                        sums.variance,
-                        sums.normalization,
-                        sums.normalization_squared,
-                        factor,
-                        np.int32(len(sums.normalization) == 1),
-                        np.int64(self.n_bins),
-                        np.int64(values),
-                        np.float32(empty),
-                        found["intensity"],
-                        found.get("intensity_errors"),
-                        found.get("intensity_std"),
-                    ),
-                )
-            found["valid_fraction"] = self._valid_fraction(xp, sums, n)
-            return found
-
-    def _valid_fraction(self, xp: Any, sums: BinSums, n: int) -> Any:
-        rows = len(sums.count)
-        valid = xp.zeros(rows, np.float32)
-        if rows:
-            total = self.total_count or 1.0
-            cuda.load_kernel(SOURCES / "divide.cu", "fraction", {}, self.device)(
-                (rows,), (_THREADS,), (sums.count, np.int64(self.n_bins), np.float64(total), valid)
-            )
-        return valid if rows == n else xp.broadcast_to(valid, (n,))
-
-    def _check(self, frames: Any) -> None:
-        _type_number(frames.dtype)
-        if frames.ndim not in (2, 3):
-            raise DataError(f"Frames have shape {frames.shape}.", "Give (frame, row, column) or (frame, pixel).")
-        size = math.prod(frames.shape[1:])
-        if size != self.n_pixels:
-            raise DataError(
-                f"A frame has {size} pixels, the map {self.n_pixels}.", "Use the geometry of this detector."
-            )
-
-    def _variance_rows(self, variance: Any, n_frames: int) -> Any:
-        """Return variances as float64 rows on the device; waits for it if they lie there already."""
-        xp = cuda.array_module()
-        array = xp.ascontiguousarray(xp.asarray(variance, np.float64))
-        if array.size not in (self.n_pixels, n_frames * self.n_pixels):
-            raise DataError(
-                f"variance has shape {array.shape} for {n_frames} frames of {self.n_pixels} pixels.",
-                "Give the variances of one frame, or of each.",
-            )
-        if bool((array < 0).any()):
-            raise DataError("variance has values below zero.", "Give the squares of the errors.")
-        return array.reshape(-1, self.n_pixels)
+            return patterns(sums, self.total_count, self.device, factor=factor, empty=empty, deviations=deviations)
 
     def _layout(self, dtype: Any, error_model: ErrorModel, n: int) -> tuple[int, int] | None:
         """Return the stages and frames at once of the kernel of tiles; None if it cannot do this."""
@@ -315,7 +254,7 @@ class CudaScatter:
         cuda.load_kernel(SOURCES / "scatter.cu", "scatter", defines, self.device)(
             (-(-n // at_once) * tiles.n_pieces,),
             (TILE_THREADS,),
-            _pointers(
+            pointers(
                 frames,
                 np.int32(n),
                 np.int64(self.n_pixels),
@@ -335,7 +274,7 @@ class CudaScatter:
         cuda.load_kernel(SOURCES / "scatter.cu", "merge", defines, self.device)(
             (min(-(-n * n_bins // _THREADS), 4096),),
             (_THREADS,),
-            _pointers(
+            pointers(
                 pieces,
                 np.int32(n),
                 np.int32(tiles.n_pieces),
@@ -361,7 +300,7 @@ class CudaScatter:
         self._kernel("normalize", frames.dtype, "none", True, marks)(
             (-(-self.n_bins // (_THREADS // self.lanes)) * n,),
             (_THREADS,),
-            _pointers(
+            pointers(
                 frames,
                 np.int32(n),
                 np.int64(self.n_pixels),
@@ -390,7 +329,7 @@ class CudaScatter:
             self._kernel("gather", frames.dtype, error_model, checked, marks)(
                 (blocks,),
                 (_THREADS,),
-                _pointers(
+                pointers(
                     frames,
                     np.int32(n),
                     np.int64(self.n_pixels),
@@ -458,7 +397,85 @@ class Marks:
         return np.uint32(self.lowest), np.uint32(self.span), np.float64(self.dummy), np.float64(self.delta)
 
 
-def _pointers(*arguments: Any) -> tuple[Any, ...]:
+def patterns(
+    sums: BinSums, total_count: float, device: int, *, factor: Any, empty: float, deviations: bool
+) -> dict[str, Any]:
+    """Divide sums by their normalization, on the current device and stream; see `CudaScatter.finish`."""
+    xp = cuda.array_module()
+    n, n_bins = sums.signal.shape
+    found = {"intensity": xp.empty((n, n_bins), np.float32)}
+    if sums.variance is not None:
+        found["intensity_errors"] = xp.empty((n, n_bins), np.float32)
+        if deviations:
+            found["intensity_std"] = xp.empty((n, n_bins), np.float32)
+    if n * n_bins:
+        cuda.load_kernel(SOURCES / "divide.cu", "divide", {}, device)(
+            (min(-(-n * n_bins // _THREADS), 4096),),
+            (_THREADS,),
+            pointers(
+                sums.signal,
+                sums.variance,
+                sums.normalization,
+                sums.normalization_squared,
+                factor,
+                np.int32(len(sums.normalization) == 1),
+                np.int64(n_bins),
+                np.int64(n * n_bins),
+                np.float32(empty),
+                found["intensity"],
+                found.get("intensity_errors"),
+                found.get("intensity_std"),
+            ),
+        )
+    rows = len(sums.count)
+    valid = xp.zeros(rows, np.float32)
+    if rows:
+        cuda.load_kernel(SOURCES / "divide.cu", "fraction", {}, device)(
+            (rows,),
+            (_THREADS,),
+            pointers(sums.count, sums.rejected, np.int64(n_bins), np.float64(total_count or 1.0), valid),
+        )
+    found["valid_fraction"] = valid if rows == n else xp.broadcast_to(valid, (n,))
+    return found
+
+
+def check_frames(frames: Any, n_pixels: int) -> None:
+    """Raise `DataError` if the shape or type of frames does not fit."""
+    _type_number(frames.dtype)
+    if frames.ndim not in (2, 3):
+        raise DataError(f"Frames have shape {frames.shape}.", "Give (frame, row, column) or (frame, pixel).")
+    size = math.prod(frames.shape[1:])
+    if size != n_pixels:
+        raise DataError(f"A frame has {size} pixels, the map {n_pixels}.", "Use the geometry of this detector.")
+
+
+def variances_on_device(variance: Any, n_frames: int, n_pixels: int) -> Any:
+    """Return variances as float64 rows on the device; waits for it if they lie there already.
+
+    Raises
+    ------
+    DataError
+        If they do not fit, or are below zero.
+    """
+    xp = cuda.array_module()
+    array = xp.ascontiguousarray(xp.asarray(variance, np.float64))
+    if array.size not in (n_pixels, n_frames * n_pixels):
+        raise DataError(
+            f"variance has shape {array.shape} for {n_frames} frames of {n_pixels} pixels.",
+            "Give the variances of one frame, or of each.",
+        )
+    if bool((array < 0).any()):
+        raise DataError("variance has values below zero.", "Give the squares of the errors.")
+    return array.reshape(-1, n_pixels)
+
+
+def on_device(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy arrays to the current device."""
+    xp = cuda.array_module()
+    return {name: None if array is None else xp.asarray(array) for name, array in arrays.items()}
+
+
+def pointers(*arguments: Any) -> tuple[Any, ...]:
     """Return the arguments of a kernel, with a null pointer for None."""
     return tuple(_NULL if argument is None else argument for argument in arguments)
 
@@ -530,11 +547,6 @@ class EntriesByBin:
         terms.append(np.zeros_like(c) if dark_variance is None else c**2 * dark_variance[pixel])
         terms.append(c**2)
         return np.stack([np.bincount(bins, term, n_bins).astype(np.float64) for term in terms])
-
-
-def _on_device(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    xp = cuda.array_module()
-    return {name: None if array is None else xp.asarray(array) for name, array in arrays.items()}
 
 
 def _entries(

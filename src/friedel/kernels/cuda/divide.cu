@@ -24,12 +24,16 @@ extern "C" __global__ void divide(const double *__restrict__ signal, const doubl
     }
 }
 
-// Sum of the counts of each frame over the whole, one block for a frame; blockDim.x is a power of two.
-extern "C" __global__ void fraction(const double *__restrict__ count, long long n_bins, double whole,
+// Sum of the counts of each frame over the whole, one block for a frame; blockDim.x is a power of two. What a robust
+// estimator left out was valid; rejected may be null.
+extern "C" __global__ void fraction(const double *__restrict__ count, const double *__restrict__ rejected, long long n_bins, double whole,
                                     float *__restrict__ valid) {
     __shared__ double sums[256];
     double sum = 0;
-    for (long long bin = threadIdx.x; bin < n_bins; bin += blockDim.x) sum += count[blockIdx.x * n_bins + bin];
+    for (long long bin = threadIdx.x; bin < n_bins; bin += blockDim.x) {
+        sum += count[blockIdx.x * n_bins + bin];
+        if (rejected) sum += rejected[blockIdx.x * n_bins + bin];
+    }
     sums[threadIdx.x] = sum;
     __syncthreads();
     for (int half = blockDim.x / 2; half > 0; half /= 2) {
