@@ -211,10 +211,7 @@ class FrameLoader:
         macros = {"ELEMENT": _ELEMENT_TYPES[size]}
         grid, block = (-(-tiles // _WARPS), n), (32 * _WARPS,)
         common = (data, starts_there, sizes_there, pitch)
-        values = np.iinfo(frames.dtype)
-        limits = np.int64(max(values.min, -(2**63))), np.int64(min(values.max, 2**63 - 1))
-        if size == 8:
-            limits = np.int64(-(2**63)), np.int64(2**63 - 1)
+        limits = _limits(frames.dtype)
 
         def start(
             name: str, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], room: int = 0
@@ -249,6 +246,13 @@ def _pitch(n_pixels: int, size: int) -> int:
 
 def _tiles(n_bytes: int) -> int:
     return -(-n_bytes // _TILE_BYTES)
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[np.int64, np.int64]:
+    """Return the least and the largest value of a type, as far as 64 bits with a sign tell them."""
+    if dtype.itemsize == 8:
+        return np.int64(-(2**63)), np.int64(2**63 - 1)
+    return np.int64(np.iinfo(dtype).min), np.int64(np.iinfo(dtype).max)
 
 
 def _room(block_bytes: Any) -> Any:
