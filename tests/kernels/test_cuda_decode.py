@@ -1,7 +1,6 @@
 """Frames decoded on a CUDA device are those that the CPU decodes. Small cases run by emulation, too."""
 
 import h5py
-import hdf5plugin
 import numpy as np
 import pytest
 
@@ -109,6 +108,7 @@ def test_blocks_of_different_sizes_in_a_batch(loader):
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f8"])
 def test_chunks_of_the_hdf5_filter(loader, tmp_path, dtype):
     """Its encoder chooses other matches than ours."""
+    hdf5plugin = pytest.importorskip("hdf5plugin")
     frame = frame_of((130, 333), dtype)
     with h5py.File(tmp_path / "frames.h5", "w") as file:
         compression = hdf5plugin.Bitshuffle(cname="lz4")

@@ -516,3 +516,28 @@ def test_maps_that_contradict_themselves_are_refused(change, message):
 def test_corrections_of_another_shape_are_refused():
     with pytest.raises(DataError, match="normalization has 3 values"):
         Scatter.build(radial_map(), normalization=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "pixel_map",
+    [
+        radial_map(),
+        radial_map(splitting=False),
+        radial_map(masked_rows=range(7, 40)),
+        scattered_map(),
+        radial_map(n_bins=70000),
+        map_of([], 700, 5),
+        map_of([(3, 1, 0.5), (3, 4, 0.25), (699, 0, 1.0)], 700, 5),
+    ],
+)
+def test_the_map_can_be_unpacked(pixel_map):
+    given = sorted(zip(owners(pixel_map), pixel_map.bins.tolist(), pixel_map.weights.tolist(), strict=True))
+    again = Scatter.build(pixel_map).pixel_map()
+    again.check()
+    assert again.n_pixels == pixel_map.n_pixels
+    assert again.n_bins == pixel_map.n_bins
+    assert sorted(zip(owners(again), again.bins.tolist(), again.weights.tolist(), strict=True)) == given
+
+
+def owners(pixel_map):
+    return np.repeat(np.arange(pixel_map.n_pixels), np.diff(pixel_map.pointers)).tolist()

@@ -25,7 +25,8 @@ class Placement:
     Attributes
     ----------
     device : str or None
-        "cpu", "cuda", "cuda:N" or "auto"; by default the variable ``FRIEDEL_DEVICE``, else "cpu".
+        "cpu", "cuda", "cuda:N", "cuda:N,M", "cuda:all" or "auto"; by default the variable ``FRIEDEL_DEVICE``, else
+        "cpu".
     threads : int or None
         Threads in this process; by default the variable ``FRIEDEL_THREADS``, else one for each core.
     cluster : str or None

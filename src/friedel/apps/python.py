@@ -24,7 +24,7 @@ _PLACEMENT_DOC = """\
 threads : int, optional
     Threads to use; by default the variable ``FRIEDEL_THREADS``, else one for each core.
 device : str, optional
-    "cpu", "cuda", "cuda:N" or "auto"; by default the variable ``FRIEDEL_DEVICE``, else "cpu".
+    "cpu", "cuda", "cuda:N", "cuda:N,M", "cuda:all" or "auto"; by default the variable ``FRIEDEL_DEVICE``, else "cpu".
 cluster : str, optional
     A Dask cluster to start for this call, such as "local:4".
 scheduler : str, optional

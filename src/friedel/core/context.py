@@ -115,7 +115,7 @@ class Context:
     runner : Runner
         Applies plans to blocks.
     device : str
-        Resolved device name, "cpu" or "cuda:N".
+        Resolved device name, "cpu", "cuda:N" or "cuda:N,M".
     progress : Progress
     cancellation : Cancellation
     provenance : Provenance or None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -37,3 +37,7 @@ class EncodedFrames:
 
     def __len__(self) -> int:
         return len(self.buffers)
+
+    def part(self, start: int, stop: int) -> EncodedFrames:
+        """Return frames `start` to `stop` (excluded)."""
+        return replace(self, buffers=self.buffers[start:stop], labels=self.labels[start:stop])

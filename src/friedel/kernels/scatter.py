@@ -38,7 +38,7 @@ _PIECE_ALIGNMENT = 8192
 
 # The fused route takes blocks that fit its scratch memory and hold whole tiles: the automatic size does.
 _BLOCK_BYTES = 8192
-_TILE_PIXELS = 512
+_TILE_PIXELS, _TILE_STREAMS = 512, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +201,37 @@ class Scatter:
         shared = (self.normalization, self.dark, self.dark_variance, self.constants, self.rounding)
         arrays = [*self.packed.values(), *shared]
         return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
+    def pixel_map(self) -> PixelMap:
+        """Return the map as it was before it was packed, without entries that contribute nothing."""
+        pixels, bins, weights = [], [], []
+        first = self.packed["first"].reshape(-1, _TILE_PIXELS).astype(np.int64)
+        width, begin = self.packed["tile_bins"], self.packed["tile_weights"]
+        # Where each pixel of a tile stands: four streams take turns (native/scatter_plan.hpp).
+        place = np.arange(_TILE_PIXELS) % (_TILE_PIXELS // _TILE_STREAMS) * _TILE_STREAMS
+        place += np.arange(_TILE_PIXELS) // (_TILE_PIXELS // _TILE_STREAMS)
+        for count in np.unique(width[width > 0]):
+            tiles = np.flatnonzero(width == count)
+            number = (tiles[:, np.newaxis] * _TILE_PIXELS + np.arange(_TILE_PIXELS))[..., np.newaxis]
+            bin_number = first[tiles][:, place, np.newaxis] + np.arange(count)
+            if self.packed["unit"]:
+                weight = np.ones(bin_number.shape, np.float32)
+            else:
+                at = begin[tiles][:, np.newaxis] + np.arange(_TILE_PIXELS * int(count))
+                weight = self.packed["weights"][at].reshape(len(tiles), _TILE_PIXELS, -1)[:, place]
+            used = (first[tiles][:, place, np.newaxis] < self.n_bins) & (weight != 0)
+            pixels.append(np.broadcast_to(number, used.shape)[used])
+            bins.append(bin_number[used])
+            weights.append(weight[used])
+        tile = np.repeat(np.arange(len(width)), np.diff(self.packed["extra_pointers"]))
+        pixels.append(tile * _TILE_PIXELS + self.packed["extra_pixels"])
+        bins.append(self.packed["extra_bins"].astype(np.int64))
+        weights.append(self.packed["extra_weights"])
+        pixel, bin_of, share = (np.concatenate(parts) for parts in (pixels, bins, weights))
+        order = np.lexsort((bin_of, pixel))
+        pointers = np.zeros(self.n_pixels + 1, np.int64)
+        np.cumsum(np.bincount(pixel, minlength=self.n_pixels), out=pointers[1:])
+        return PixelMap(self.n_bins, pointers, bin_of[order].astype(np.int32), share[order])
 
     def __call__(
         self,

@@ -19,12 +19,13 @@ READ_AHEAD = 2
 class ThreadRunner:
     """Processes as many blocks at a time as there are threads, while one more thread reads ahead.
 
-    At most ``threads + READ_AHEAD`` blocks are in memory. Plans release the GIL, so the threads run side by side.
+    At most ``threads + READ_AHEAD`` blocks are in memory, unless the plan asks for another number. Plans
+    release the GIL, so the threads run side by side.
 
     Parameters
     ----------
     threads : int
-        Blocks that are processed at the same time.
+        Blocks that are processed at the same time, unless the plan says how many (`at_once`).
     """
 
     def __init__(self, threads: int) -> None:
@@ -42,6 +43,8 @@ class ThreadRunner:
     ) -> None:
         """Apply `plan` to each block that `sink` still lacks; see `friedel.core.context.Runner`."""
         pending = sink.pending(blocks)
+        # A plan that works on a GPU knows how many blocks keep it busy.
+        at_once = getattr(plan, "at_once", None) or self.threads
         waiting = deque(pending)
         running: set[Future[Block]] = set()
 
@@ -52,12 +55,12 @@ class ThreadRunner:
         with (
             stage_of(context, blocks, pending, label, unit) as advance,
             ThreadPoolExecutor(1, "read") as reader,
-            ThreadPoolExecutor(self.threads, "apply") as workers,
+            ThreadPoolExecutor(at_once, "apply") as workers,
         ):
             try:
                 while waiting or running:
                     context.cancellation.check()
-                    while waiting and len(running) < self.threads + READ_AHEAD:
+                    while waiting and len(running) < at_once + READ_AHEAD:
                         block = waiting.popleft()
                         running.add(workers.submit(process, block, reader.submit(source.read, block)))
                     complete, running = wait(running, return_when=FIRST_COMPLETED)

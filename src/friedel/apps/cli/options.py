@@ -15,7 +15,7 @@ from friedel.core.tasks import Task
 RUNNING = Group("Running", sort_key=10, help="Where the task is executed; the result is the same everywhere.")
 
 _COMMON: dict[str, tuple[Any, str]] = {
-    "device": (str, "Device: cpu, cuda, cuda:N or auto (default: FRIEDEL_DEVICE, else cpu)."),
+    "device": (str, "Device: cpu, cuda, cuda:N, cuda:N,M, cuda:all or auto (default: FRIEDEL_DEVICE, else cpu)."),
     "threads": (int, "Threads in this process (default: FRIEDEL_THREADS, else one for each core)."),
     "cluster": (str, "Dask cluster to start: local:4 for four worker processes on this machine."),
     "scheduler": (str, "Address of a running Dask scheduler: tcp://host:port."),

@@ -25,7 +25,7 @@ class Mean:
     def sum(self, plan: Scatter | RobustScatter, frames: Any, error_model: str, **arguments: Any) -> BinSums:
         """Return the sums over all valid pixels; `arguments` as for `Scatter`."""
         assert isinstance(plan, Scatter)
-        return plan(frames, error_model=_of_counts(error_model), **arguments)
+        return plan(frames, error_model=summed_model(error_model), **arguments)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Percentile:
     def sum(self, plan: Scatter | RobustScatter, frames: Any, error_model: str, **arguments: Any) -> BinSums:
         """Return the sums over the pixels between the percentiles."""
         assert isinstance(plan, RobustScatter)
-        return plan.percentile(frames, low=self.low, high=self.high, error_model=_of_counts(error_model), **arguments)
+        return plan.percentile(frames, low=self.low, high=self.high, error_model=summed_model(error_model), **arguments)
 
 
 Estimator = Mean | SigmaClip | Percentile
@@ -114,5 +114,6 @@ def describe(estimator: Estimator) -> dict[str, Any]:
     return {"name": estimator.name, **asdict(estimator)}
 
 
-def _of_counts(error_model: str) -> Any:
+def summed_model(error_model: str) -> Any:
+    """Return the error model of the final sums, which `Scatter` knows."""
     return "poisson" if error_model == HYBRID else error_model

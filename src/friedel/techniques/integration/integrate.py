@@ -119,8 +119,10 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
         return finished
     radial_map = build_map(parameters, source, bins, context)
     regions = pattern_regions(radial_map, source.n_frames)
+    streamed = StreamedMap(radial_map, context.device, context.runner.threads)
     blocks = cut_blocks(
-        source.n_frames, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
+        source.n_frames,
+        parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
     )
     in_memory = parameters.output is None or is_text(parameters.output)
     with _sink(parameters, regions, record, in_memory) as sink:
@@ -128,7 +130,7 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
             context.progress.message(sink.message)
         context.runner.stream(
             LabelledSource(source, factors, variance_source(parameters, source)),
-            StreamedMap(radial_map),
+            streamed,
             sink,
             blocks,
             context,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -13,11 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.errors import DataError, ParameterError
+from friedel.device.choice import resolve_device
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
 from friedel.io import FrameSource
 from friedel.io.lazy import source_of
 
+from .device_map import DeviceMap
 from .grid import check_bins
 from .options import Binning, MapOptions, check_options
 from .patterns import Patterns
@@ -25,7 +28,8 @@ from .radial_map import FrameBlock, Frames, RadialMap
 from .results import label_patterns
 
 MapMaker = Callable[[tuple[int, int]], RadialMap]
-BLOCK_BYTES = 64 * 1024**2
+BLOCK_BYTES, DEVICE_BLOCK_BYTES = 64 * 1024**2, 1024**3
+"""Of decoded frames. A GPU works on more of them at a time: to start its work costs as much as to sum a frame."""
 
 
 CAKE_BINS = 360
@@ -38,8 +42,8 @@ BYTES_PER_BIN = 8 * 16
 """Per frame: the sums with those that are being made, the sums of invalid pixels, the results."""
 
 
-def frames_per_block(frame_bytes: int, n_bins: int) -> int:
-    """Return how many frames make a block whose work takes about 64 MiB of memory.
+def frames_per_block(frame_bytes: int, n_bins: int, device: str = "cpu") -> int:
+    """Return how many frames make a block whose work takes about 64 MiB of memory, or 1 GiB of a GPU's.
 
     Parameters
     ----------
@@ -47,9 +51,12 @@ def frames_per_block(frame_bytes: int, n_bins: int) -> int:
         Size of a frame.
     n_bins : int
         Number of bins of a pattern or cake: a cake of 1000 x 360 bins takes much more than the frame it is made of.
+    device : str
+        Where the work is done.
     """
-    frames_alone = BLOCK_BYTES // max(frame_bytes, 1)
-    fitting = BLOCK_BYTES // max(frame_bytes + BYTES_PER_BIN * n_bins, 1)
+    block_bytes = BLOCK_BYTES if device == "cpu" else DEVICE_BLOCK_BYTES
+    frames_alone = block_bytes // max(frame_bytes, 1)
+    fitting = block_bytes // max(frame_bytes + BYTES_PER_BIN * n_bins, 1)
     return int(np.clip(max(fitting, min(frames_alone, FRAMES_IN_VECTORS)), 1, MOST_FRAMES))
 
 
@@ -62,11 +69,16 @@ class Integrator:
     **options
         Options of `RadialMap.build`: npt and npt_azimuth (unless a call says otherwise), unit, splitting,
         error_model, mask, dark, flat, polarization, solid_angle, radial_range, azimuth_range, dummy, ...
+    device : str, optional
+        "cpu", "cuda", "cuda:N", "cuda:N,M", "cuda:all" or "auto"; by default the variable ``FRIEDEL_DEVICE``, else
+        "cpu".
 
     Raises
     ------
     ParameterError
         If there is no such option, or no such choice for it.
+    DeviceError
+        If the device is not there.
 
     Examples
     --------
@@ -74,8 +86,9 @@ class Integrator:
     >>> patterns = integrator.integrate1d(frames)  # doctest: +SKIP
     """
 
-    def __init__(self, geometry: Geometry, **options: Unpack[MapOptions]) -> None:
+    def __init__(self, geometry: Geometry, *, device: str | None = None, **options: Unpack[MapOptions]) -> None:
         check_options(options)
+        self.device = resolve_device(device)
         self.geometry = geometry
         self.npt = options.get("npt", Binning.npt)
         check_bins(self.npt)
@@ -195,9 +208,12 @@ class Integrator:
         elif radial_map.averaging.error_model == "variance":
             raise ParameterError('The error model is "variance", and no variance is given.', "Give variance=.")
         factors = stack.factors(normalization)
-        blocks = _blocks(stack, radial_map.scatter.n_bins, factors, variance)
+        blocks = _blocks(stack, radial_map.scatter.n_bins, factors, variance, self.device)
         count = thread_count() if threads is None else threads
-        parts = [radial_map(block, threads=count) for block in blocks]
+        if self.device == "cpu":
+            parts = [radial_map(block, threads=count) for block in blocks]
+        else:
+            parts = _on_device(DeviceMap(radial_map, self.device), blocks, count)
         arrays = _joined(parts, single=not stack.dims)
         return label_patterns(radial_map, arrays, stack.coordinates, stack.dims)
 
@@ -306,7 +322,7 @@ def stack_of(frames: ArrayLike | xr.DataArray | FrameSource) -> Stack:
 
 
 def _blocks(
-    stack: Stack, n_bins: int, factors: NDArray[np.float64] | None, variance: ArrayLike | None
+    stack: Stack, n_bins: int, factors: NDArray[np.float64] | None, variance: ArrayLike | None, device: str
 ) -> Iterator[FrameBlock]:
     """Read block by block, the next one while the last one is worked on."""
     dtype = getattr(stack.source, "dtype", np.dtype(np.float64))
@@ -320,7 +336,7 @@ def _blocks(
             stack.read(block), stack.labels(block), None if factors is None else factors[part], variance=own
         )
 
-    blocks = cut_blocks(stack.n_frames, frames_per_block(frame_bytes, n_bins))
+    blocks = cut_blocks(stack.n_frames, frames_per_block(frame_bytes, n_bins, device))
     with ThreadPoolExecutor(1, "read") as reader:
         following = reader.submit(read, blocks[0]) if blocks else None
         for number in range(len(blocks)):
@@ -329,6 +345,19 @@ def _blocks(
             if number + 1 < len(blocks):
                 following = reader.submit(read, blocks[number + 1])
             yield block
+
+
+def _on_device(device_map: DeviceMap, blocks: Iterator[FrameBlock], threads: int) -> list[Patterns]:
+    """Return the patterns of all blocks; as many at a time as keep the GPUs busy."""
+    parts: list[Patterns] = []
+    running: deque[Future[Patterns]] = deque()
+    with ThreadPoolExecutor(device_map.at_once, "apply") as workers:
+        for block in blocks:
+            running.append(workers.submit(device_map, block, threads=threads))
+            if len(running) > device_map.at_once:
+                parts.append(running.popleft().result())
+        parts += [future.result() for future in running]
+    return parts
 
 
 def _joined(parts: list[Patterns], single: bool) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -28,6 +29,8 @@ from .sharing import share_pixels, shares_on, unweighted
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from .device_map import DeviceMap
 
 Frames = NDArray[Any] | EncodedFrames
 
@@ -239,9 +242,7 @@ class RadialMap:
         sums = self._sum(self._plan, block, threads)
         if not self.averaging.weighted:
             sums = replace(sums, count=sums.normalization)  # the shares were divided by w: Σ c is Σ (c/w) w
-        poisson = self.averaging.error_model in ("poisson", "hybrid")
-        if poisson and self.validity.negative == "refuse" and sums.negative.any():
-            raise self._negative_counts(block, int(np.argmax(sums.negative > 0)))
+        self.check_counts(block, sums.negative)
         patterns = patterns_of(
             sums,
             self.total_count,
@@ -303,6 +304,28 @@ class RadialMap:
         return self.robust if self.averaging.estimator.robust and self.robust is not None else self.scatter
 
     def _sum(self, plan: Scatter | RobustScatter, block: FrameBlock, threads: int) -> BinSums:
+        frames, dummy, delta_dummy = self.prepared(block, threads)
+        estimator = self.averaging.estimator if isinstance(plan, RobustScatter) else Mean()
+        return estimator.sum(
+            plan,
+            frames,
+            self.averaging.error_model,
+            variance=block.variance,
+            dummy=dummy,
+            delta_dummy=delta_dummy,
+            threads=threads,
+        )
+
+    def prepared(self, block: FrameBlock, threads: int = 1) -> tuple[Frames, float | None, float]:
+        """Return the frames of a block as they are summed, with the value that marks invalid pixels and its margin.
+
+        Raises
+        ------
+        GeometryError
+            If frames have another shape than the detector.
+        DataError
+            If a frame that has to be decoded for this is corrupt.
+        """
         frames, dummy, delta_dummy = block.frames, self.validity.dummy, self.validity.delta_dummy
         shape = frames.frame_shape if isinstance(frames, EncodedFrames) else frames.shape[1:]
         if tuple(shape) != self.geometry.shape:
@@ -317,16 +340,13 @@ class RadialMap:
             else:
                 values = _decoded_all(frames, threads)
                 frames = np.where(values < 0, np.nan, values)
-        estimator = self.averaging.estimator if isinstance(plan, RobustScatter) else Mean()
-        return estimator.sum(
-            plan,
-            frames,
-            self.averaging.error_model,
-            variance=block.variance,
-            dummy=dummy,
-            delta_dummy=delta_dummy,
-            threads=threads,
-        )
+        return frames, dummy, delta_dummy
+
+    def check_counts(self, block: FrameBlock, negative: NDArray[np.int64]) -> None:
+        """Raise `DataError` if frames have valid pixels below zero (`negative` of each) and that is refused."""
+        poisson = self.averaging.error_model in ("poisson", "hybrid")
+        if poisson and self.validity.negative == "refuse" and negative.any():
+            raise self._negative_counts(block, int(np.argmax(negative > 0)))
 
     def _negative_counts(self, block: FrameBlock, number: int) -> DataError:
         frame = _decoded(block.frames, number).reshape(-1)
@@ -374,13 +394,40 @@ class RadialMap:
 
 @dataclass(frozen=True)
 class StreamedMap:
-    """The map as a step of a stream of blocks: frames in, arrays by name out, as a sink takes them."""
+    """The map as a step of a stream of blocks: frames in, arrays by name out, as a sink takes them.
+
+    Attributes
+    ----------
+    radial_map : RadialMap
+    device : str
+        Resolved name: "cpu", or GPUs that share the blocks.
+    threads : int
+        Threads that bring frames to the GPUs.
+    """
 
     radial_map: RadialMap
+    device: str = "cpu"
+    threads: int = 1
 
     def __call__(self, items: Frames | FrameBlock) -> dict[str, NDArray[Any]]:
         """Return what `Patterns.arrays` has of the frames: intensity, intensity_errors, ..., valid_fraction."""
-        return self.radial_map(items).arrays()
+        if self.device == "cpu":
+            return self.radial_map(items).arrays()
+        return self._on_device(items, threads=self.threads).arrays()
+
+    @property
+    def at_once(self) -> int | None:
+        """Blocks that are worth working on at the same time; None for as many as there are threads."""
+        return None if self.device == "cpu" else self._on_device.at_once
+
+    @cached_property
+    def _on_device(self) -> DeviceMap:
+        from .device_map import DeviceMap
+
+        return DeviceMap(self.radial_map, self.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StreamedMap, (self.radial_map, self.device, self.threads)
 
 
 def _with_detector(validity: Validity, geometry: Geometry) -> Validity:
@@ -396,9 +443,7 @@ def _decoded(frames: Frames, number: int) -> NDArray[Any]:
         return frame
     from friedel.kernels.decode import decode
 
-    one = slice(number, number + 1)
-    alone = replace(frames, buffers=frames.buffers[one], labels=frames.labels[one])
-    return np.asarray(decode(alone)[0])
+    return np.asarray(decode(frames.part(number, number + 1))[0])
 
 
 def _decoded_all(frames: Frames, threads: int) -> NDArray[Any]:
