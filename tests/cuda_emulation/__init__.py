@@ -39,7 +39,6 @@ def emulate(monkeypatch):
     monkeypatch.setattr(cuda, "wait_for", lambda stream: None)
     monkeypatch.setattr(cuda, "free_memory", lambda device: cuda.memory_limit() or 2**28)
     monkeypatch.setattr(cuda, "pinned_memory", lambda n_bytes: np.full(n_bytes, 0xA5, np.uint8))
-    monkeypatch.setattr(cuda, "shared_memory_limit", lambda device: 227 * 1024)
     monkeypatch.setattr(cuda, "to_device", _copy)
     monkeypatch.setattr(cuda, "to_host", _copy)
 

@@ -189,11 +189,6 @@ def load_kernel(source: Path, name: str, defines: Mapping[str, int | str], devic
         return _kernels[key]
 
 
-def shared_memory_limit(device: int) -> int:
-    """Return the bytes of shared memory that a block of threads may have."""
-    return limits(device).shared_bytes
-
-
 def _compiled(source: Path, name: str, defines: Mapping[str, int | str], device: int) -> Kernel:
     import cupy
 

@@ -55,7 +55,7 @@ class FrameLoader:
 
     def __init__(self, device: int, staging_bytes: int, frame_bytes: int) -> None:
         self.device = device
-        self.limit = cuda.shared_memory_limit(device)
+        self.limit = cuda.limits(device).shared_bytes
         self._staging = cuda.pinned_memory(staging_bytes)
         with cuda.using(device):
             xp = cuda.array_module()

@@ -95,7 +95,9 @@ class DeviceMap:
             placed(self.radial_map.scatter, number)  # takes its memory before the lanes take theirs
         work = Work(self.radial_map, dummy, delta_dummy, max(threads // (LANES * len(self.numbers)), 1))
         with lane_pool(self.numbers, _frame_bytes(frames), n_bins).lend() as lane:
-            parts = [lane.integrate(part, work) for part in _parts(replace(block, frames=frames), lane, n_bins)]
+            parts = [
+                lane.integrate(part, work) for part in _parts(replace(block, frames=frames), lane, self.radial_map)
+            ]
         return self._patterns(block, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def _patterns(self, block: FrameBlock, arrays: Arrays) -> Patterns:
@@ -169,9 +171,10 @@ class Lane:
         self.loader = FrameLoader(device, room.staging_bytes, room.frame_bytes)
         self._results = np.empty(0, np.uint8)
 
-    def leading(self, frames: Frames, n_bins: int) -> int:
+    def leading(self, frames: Frames, radial_map: RadialMap) -> int:
         """Return how many of the first of `frames` make a batch; 0 if not even one fits as it is."""
-        return min(self.loader.leading(frames), max(self.room.result_bytes // (BYTES_PER_BIN * max(n_bins, 1)), 1))
+        each = placed(radial_map.scatter, self.device).nbytes_of_frame(summed_model(radial_map.averaging.error_model))
+        return min(self.loader.leading(frames), max(self.room.result_bytes // max(each, 1), 1))
 
     def integrate(self, block: FrameBlock, work: Work) -> Arrays:
         """Integrate a batch.
@@ -355,12 +358,12 @@ def placed(scatter: Scatter, device: int) -> CudaScatter:
         return there[device]
 
 
-def _parts(block: FrameBlock, lane: Lane, n_bins: int) -> Iterator[FrameBlock]:
+def _parts(block: FrameBlock, lane: Lane, radial_map: RadialMap) -> Iterator[FrameBlock]:
     """Cut a block into batches for a lane."""
     start, n = 0, len(block.frames)
     while start < n or not n:
         rest = _frames_of(block.frames, start, n)
-        count = lane.leading(rest, n_bins)
+        count = lane.leading(rest, radial_map)
         if count or not n:
             yield _part(block, _frames_of(rest, 0, count), start, start + count)
         else:
