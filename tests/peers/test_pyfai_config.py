@@ -73,6 +73,19 @@ NEWEST: dict[str, dict[str, Any]] = {
                               "method": ["bbox", "csc", "cython"]},
 }  # fmt: skip
 
+POSE = {"incident_angle": 0.012, "tilt_angle": 0.03, "sample_orientation": 1}
+FIBRE = {"integrator_class": "FiberIntegrator", "npt_ip": 40, "npt_oop": 30, "method": ["no", "csr", "cython"],
+         "unit_ip": POSE | {"name": "qip_nm^-1"}, "unit_oop": POSE | {"name": "qoop_nm^-1"}}  # fmt: skip
+FIBRES: dict[str, dict[str, Any]] = {
+    "fibre": {},
+    "fibre ranges": {"ip_range": [-12.0, 14.0], "oop_range": [-10.0, 17.0], "error_model": "poisson"},
+    "fibre vertical": {"integration_1d": True, "vertical_integration": True},
+    "fibre horizontal": {"integration_1d": True, "vertical_integration": False},
+    "fibre turned": {"unit_ip": POSE | {"name": "qip_A^-1", "sample_orientation": 6},
+                     "unit_oop": POSE | {"name": "qoop_A^-1", "sample_orientation": 6}},
+    "fibre components": {"unit_ip": POSE | {"name": "qxgi_nm^-1"},
+                     "unit_oop": POSE | {"name": "qygi_nm^-1"}},
+}  # fmt: skip
 OLD = PLACE | {"wavelength": WAVELENGTH, "nbpt_rad": 60, "unit": "2th_deg"}
 OLDER: dict[str, dict[str, Any]] = {
     "version 0": OLD | {
@@ -111,25 +124,29 @@ OLDER: dict[str, dict[str, Any]] = {
 CODE = """
 import json, os
 from pathlib import Path
-from pyFAI.io.integration_config import WorkerConfig
-from pyFAI.worker import Worker
+from pyFAI.io.integration_config import WorkerConfig, WorkerFiberConfig
+from pyFAI.worker import Worker, WorkerFiber
 folder = Path(str(inputs["folder"]))
 os.chdir(folder)
 for name, config in json.loads(str(inputs["newest"])).items():
     WorkerConfig.from_dict(config | {"version": 5, "application": "pyfai-integrate"}).save(folder / f"{name}.json")
+for name, config in json.loads(str(inputs["fibres"])).items():
+    WorkerFiberConfig.from_dict(config | {"version": 5, "application": "worker"}).save(folder / f"{name}.json")
 for name, config in json.loads(str(inputs["older"])).items():
     (folder / f"{name}.json").write_text(json.dumps(config))
 frame = np.load("frame.npy")
 for name in sorted(path.stem for path in folder.glob("*.json")):
-    worker = Worker()
-    worker.set_config(WorkerConfig.from_file(folder / f"{name}.json"))
+    worker = WorkerFiber() if name.startswith("fibre") else Worker()
+    kind = WorkerFiberConfig if name.startswith("fibre") else WorkerConfig
+    worker.set_config(kind.from_file(folder / f"{name}.json"))
     worker.output = "raw"
     worker.reconfig(frame.shape, sync=True)
     result = worker.process(frame)
-    outputs[name + ".radial"], outputs[name + ".intensity"] = result.radial, result.intensity
+    outputs[name + ".radial"] = result[1] if result.intensity.ndim == 2 else result[0]
+    outputs[name + ".intensity"] = result.intensity
     outputs[name + ".count"] = result.count
-    if hasattr(result, "azimuthal"):
-        outputs[name + ".azimuth"] = result.azimuthal
+    if result.intensity.ndim == 2:
+        outputs[name + ".azimuth"] = result[2]
     if result.sigma is not None:
         outputs[name + ".sigma"] = result.sigma
 """
@@ -162,13 +179,15 @@ def theirs(folder) -> dict[str, np.ndarray]:
     """Return what pyFAI's worker makes of every configuration; pyFAI writes them into the folder."""
     poni = PLACE | {"poni_version": 2.1, "wavelength": WAVELENGTH, "detector": "Detector", "detector_config": CONFIG}
     newest = {name: BASE | {"poni": poni} | changes for name, changes in NEWEST.items()}
-    return run_peer(CODE, folder=str(folder), newest=json.dumps(newest), older=json.dumps(OLDER))
+    fibres = {name: FIBRE | {"poni": poni} | changes for name, changes in FIBRES.items()}
+    texts = {"newest": newest, "older": OLDER, "fibres": fibres}
+    return run_peer(CODE, folder=str(folder), **{name: json.dumps(configs) for name, configs in texts.items()})
 
 
 WRONG_THERE = ("whole circle from 0", "sector with splitting")
 
 
-@pytest.mark.parametrize("name", [name for name in (*NEWEST, *OLDER) if name not in WRONG_THERE])
+@pytest.mark.parametrize("name", [name for name in (*NEWEST, *FIBRES, *OLDER) if name not in WRONG_THERE])
 def test_the_numbers_of_the_worker(name, folder, theirs, monkeypatch) -> None:
     monkeypatch.chdir(folder)
     expected = theirs[name + ".intensity"]
@@ -187,8 +206,9 @@ def test_the_numbers_of_the_worker(name, folder, theirs, monkeypatch) -> None:
     np.testing.assert_allclose(found.intensity.values[inner][whole], expected[inner][whole], rtol=tolerance)
     empty = theirs[name + ".count"][inner] == 0
     np.testing.assert_array_equal(found.intensity.values[inner][empty], expected[inner][empty])
-    assert ("intensity_errors" in found) == (name + ".sigma" in theirs)
-    if "intensity_errors" in found:
+    # pyFAI's fibre integrator does not hand on the error model.
+    assert ("intensity_errors" in found) == (name + ".sigma" in theirs) or name.startswith("fibre")
+    if name + ".sigma" in theirs:
         sigma = theirs[name + ".sigma"][inner][whole]
         np.testing.assert_allclose(found.intensity_errors.values[inner][whole], sigma, rtol=1e-4)
 

@@ -13,7 +13,7 @@ import pytest
 import friedel
 from friedel.core.errors import ParameterError
 from friedel.instrument import Detector, Geometry
-from friedel.techniques.integration.tasks import Integrate1D
+from friedel.techniques.integration.tasks import Integrate1D, Integrate2D
 from friedel.techniques.integration.worker_config import worker_config
 
 SHAPE = (80, 70)
@@ -58,6 +58,14 @@ def test_a_stack_of_cakes(setup) -> None:
         assert data["data"].shape == (3, 8, 20)
         assert list(data.attrs["axes"]) == [".", "chi", "radial"]
         assert data["chi"].shape == (8,)
+
+
+def test_a_map_of_grazing_incidence(setup) -> None:
+    units = {"unit": "qip_nm^-1", "azimuth_unit": "qoop_nm^-1", "splitting": "none"}
+    with integrated(setup, friedel.integrate2d, npt_azimuth=8, format="pyfai", **units) as file:
+        data = linked(file)
+        assert list(data.attrs["axes"]) == [".", "out-of-plane", "in-plane"]
+        assert (data["in-plane"].attrs["name"], data["out-of-plane"].attrs["unit"]) == ("qip", "nm^-1")
 
 
 def test_the_result_is_still_friedels(setup) -> None:
@@ -111,6 +119,8 @@ def test_what_cannot_be_written_is_refused_before_the_work(setup, options, word)
 
 
 def test_cakes_are_no_patterns(setup) -> None:
+    with pytest.raises(ParameterError, match="along the azimuth"):
+        integrated(setup, friedel.integrate_radial, format="pyfai")
     with pytest.raises(ParameterError, match="no cakes"):
         integrated(setup, friedel.integrate2d, format="nxmonopd")
 
@@ -129,3 +139,19 @@ def test_a_configuration_that_comes_back(setup) -> None:
     assert found.notes == ()
     assert {name: getattr(found, name) for name in options} == options
     assert Geometry.load(found.geometry).for_shape(SHAPE) == geometry
+
+
+def test_a_configuration_of_grazing_incidence_comes_back(setup) -> None:
+    options: dict[str, Any] = {
+        "npt": 77, "npt_azimuth": 33, "unit": "qip_nm^-1", "azimuth_unit": "qoop_nm^-1", "incidence": 0.25,
+        "tilt": 1.5, "sample_orientation": 3, "radial_range": (-10.0, 5.0), "splitting": "none",
+    }  # fmt: skip
+    parameters = Integrate2D.parse({"frames": "a.edf", "geometry": str(setup / "setup.poni")} | options)
+    geometry = Geometry.load(setup / "setup.poni").for_shape(SHAPE)
+    (setup / "worker.json").write_text(json.dumps(worker_config(parameters, geometry)))
+    found = Integrate2D.parse({"frames": "a.edf", "pyfai_config": str(setup / "worker.json")})
+    assert found.notes == ()
+    assert {name: getattr(found, name) for name in options} == options | {
+        "incidence": pytest.approx(0.25),
+        "tilt": pytest.approx(1.5),
+    }

@@ -28,8 +28,8 @@ from friedel.core.units import energy_from_wavelength
 from friedel.instrument import Geometry
 from friedel.io import variable_path
 
-from .tasks import Integration
-from .worker_config import poni_table, worker_config
+from .tasks import IntegrateRadial, Integration
+from .worker_config import of_surface, poni_table, worker_config
 
 if TYPE_CHECKING:
     import h5py
@@ -81,6 +81,8 @@ def check_layout(parameters: Integration, n_frames: int, *, text: bool, cake: bo
         return
     if layout == "friedel":
         return
+    if isinstance(parameters, IntegrateRadial):
+        raise ParameterError(f"format is {layout}: it has no intensity along the azimuth.", "Choose friedel.")
     if parameters.output is None:
         raise ParameterError(f"format is {layout}, and there is no output.", "Give the file to write.")
     if layout != "pyfai" and cake:
@@ -171,7 +173,7 @@ def _title(described: Description, cake: bool) -> str:
 def _axis(parent: h5py.Group, name: str, result: xr.Dataset, dim: str) -> h5py.Dataset:
     """Write an axis with its units under both names that programs look for."""
     axis = result.coords[dim]
-    unit = str(axis.attrs.get("radial_unit", "chi_deg")).partition("_")
+    unit = str(axis.attrs[f"{dim}_unit"]).partition("_")
     return _dataset(
         parent, name, axis.values, units=axis.attrs["units"], unit=unit[2], name=unit[0],
         long_name=f"{axis.attrs['long_name']} ({axis.attrs['units']})", interpretation="scalar",
@@ -191,15 +193,18 @@ def _pyfai(file: h5py.File, result: xr.Dataset, described: Description) -> None:
     process["date"] = _now()
     process["sequence_index"] = 1
     _json_note(process, "configuration", worker_config(described.parameters, described.geometry), "type")
-    axes = [".", "chi", "radial"] if cake else [".", "radial"]
+    first, second = "radial", "chi"
+    if of_surface(described.parameters):
+        first, second = "in-plane", "out-of-plane"
+    axes = [".", second, first] if cake else [".", first]
     data = _group(process, "results", "NXdata", signal="data", axes=axes)
     data["title"] = "Azimuthally integrated data"
     data["data"] = file[variable_path("intensity")]
     if "intensity_errors" in result:
         data["data_errors"] = file[variable_path("intensity_errors")]
-    _axis(data, "radial", result, "radial")
+    _axis(data, first, result, "radial")
     if cake:
-        _axis(data, "chi", result, "azimuth")
+        _axis(data, second, result, "azimuth")
 
 
 def _process(entry: h5py.Group, described: Description, number: int) -> h5py.Group:

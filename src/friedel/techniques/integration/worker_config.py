@@ -40,17 +40,13 @@ def worker_config(parameters: Integration, geometry: Geometry) -> dict[str, Any]
     geometry : Geometry
         That the parameters name, for the shape of the frames.
     """
-    npt_azimuth = getattr(parameters, "npt_azimuth", 1)
     polarization = parameters.polarization
     offset = math.radians(parameters.polarization_axis)
     return {
         "application": "worker",
         "version": 5,
         "poni": poni_table(geometry),
-        "nbpt_rad": parameters.npt,
-        "nbpt_azim": npt_azimuth,
-        "unit": parameters.unit,
-        "chi_discontinuity_at_0": getattr(parameters, "discontinuity", "pi") == "0",
+        **(_fibre(parameters) if of_surface(parameters) else _azimuthal(parameters)),
         "polarization_description": None if polarization is None else [polarization, offset],
         "normalization_factor": parameters.normalization_factor,
         "val_dummy": parameters.dummy,
@@ -62,12 +58,50 @@ def worker_config(parameters: Integration, geometry: Geometry) -> dict[str, Any]
         "error_model": "no" if parameters.error_model == "none" else parameters.error_model,
         "method": [SPLITTINGS[parameters.splitting], "csr", "cython"],
         "opencl_device": None,
+        "monitor_name": parameters.monitor,
+        "shape": list(geometry.shape),
+    }
+
+
+def _azimuthal(parameters: Integration) -> dict[str, Any]:
+    npt_azimuth = getattr(parameters, "npt_azimuth", 1)
+    return {
+        "nbpt_rad": parameters.npt,
+        "nbpt_azim": npt_azimuth,
+        "unit": parameters.unit,
+        "chi_discontinuity_at_0": getattr(parameters, "discontinuity", "pi") == "0",
         "azimuth_range": _listed(parameters.azimuth_range),
         "radial_range": _listed(parameters.radial_range),
         "integrator_class": "AzimuthalIntegrator",
         **_integrator(parameters, npt_azimuth > 1),
-        "monitor_name": parameters.monitor,
-        "shape": list(geometry.shape),
+    }
+
+
+def of_surface(parameters: Integration) -> bool:
+    """Whether the second unit is no azimuth: fibres and grazing incidence."""
+    return not parameters.azimuth_unit.startswith("chi_")
+
+
+def _fibre(parameters: Integration) -> dict[str, Any]:
+    """Return the bins over two units; a profile along the first is pyFAI's sum over the second."""
+    pose = {
+        "incident_angle": math.radians(parameters.incidence),
+        "tilt_angle": math.radians(parameters.tilt),
+        "sample_orientation": parameters.sample_orientation,
+    }
+    cake = hasattr(parameters, "npt_azimuth")
+    return {
+        "npt_ip": parameters.npt,
+        "npt_oop": getattr(parameters, "npt_azimuth", 1000),
+        "unit_ip": pose | {"name": parameters.unit},
+        "unit_oop": pose | {"name": parameters.azimuth_unit},
+        "ip_range": _listed(parameters.radial_range),
+        "oop_range": _listed(parameters.azimuth_range),
+        "integration_1d": not cake,
+        "vertical_integration": False,
+        "integrator_class": "FiberIntegrator",
+        "integrator_method": None,
+        "extra_options": {},
     }
 
 
