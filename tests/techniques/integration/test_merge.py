@@ -34,6 +34,8 @@ def test_one_geometry_is_an_integrator_in_steradian():
     for name in ("intensity", "intensity_errors"):
         np.testing.assert_allclose(merged[name], alone[name] / scale(ARM[0]), rtol=1e-6)
     assert float(merged["valid_fraction"]) == 1.0
+    assert merged["intensity"].attrs["units"] == "counts/sr"
+    assert MultiGeometry(ARM[:1], npt=9, solid_angle=False).integrate1d([frame])["intensity"].attrs["units"] == "counts"
 
 
 @pytest.mark.parametrize("splitting", ["none", "full"])

@@ -244,6 +244,8 @@ def merged_dataset(
     sums: Mapping[str, NDArray[np.float64]],
     dims: tuple[str, ...],
     coordinates: Mapping[str, Any],
+    *,
+    per_steradian: bool,
 ) -> xr.Dataset:
     """Divide the sums of all geometries.
 
@@ -257,6 +259,8 @@ def merged_dataset(
         ("frame",), or () for a single frame of each geometry.
     coordinates : mapping
         Coordinates along `dims`.
+    per_steradian : bool
+        Whether solid angles were corrected.
     """
     names = {name: sums.get(name) for name in SUMS}
     n = len(sums["signal"])
@@ -274,8 +278,11 @@ def merged_dataset(
     if not dims:
         arrays = {name: values[0] for name, values in arrays.items()}
     result = label_patterns(radial_map, arrays, coordinates, dims)
-    if radial_map.averaging.error_model != "none" and not averaging.std:
+    if not averaging.std:
         result = result.drop_vars("intensity_std", errors="ignore")
+    for name in ("intensity", "intensity_errors", "intensity_std"):
+        if per_steradian and name in result:
+            result[name].attrs["units"] = "counts/sr"
     return result
 
 
@@ -395,7 +402,8 @@ class MultiGeometry:
             )
             sums = plan((number, block), threads=thread_count() if threads is None else threads)
             sink.write(Block(number, number * n, (number + 1) * n), sums)
-        return merged_dataset(first, sink.sums, ("frame",) if stacked else (), {})
+        dims = ("frame",) if stacked else ()
+        return merged_dataset(first, sink.sums, dims, {}, per_steradian=options.get("solid_angle", True))
 
     def _check(self, stacks: Sequence[NDArray[Any]], variance: Sequence[ArrayLike] | None) -> bool:
         """Return whether there is a stack of frames for each geometry, rather than one frame."""

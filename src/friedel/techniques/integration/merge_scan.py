@@ -142,7 +142,7 @@ def _sums(groups: list[Group], merging: Merging, context: Context) -> xr.Dataset
         "Merging",
     )
     dims, axes = (("frame",), scan_axes(groups[0].source)) if several else ((), {})
-    return merged_dataset(radial_map, sink.sums, dims, axes)
+    return merged_dataset(radial_map, sink.sums, dims, axes, per_steradian=groups[0].parameters.solid_angle)
 
 
 def _merging(groups: list[Group], npt_azimuth: int | None, context: Context) -> Merging:
