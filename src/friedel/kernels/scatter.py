@@ -422,8 +422,8 @@ class FrameArrays:
         signal, own = np.empty(shape), np.empty((3, *shape))
         spread = None if error_model == "none" else np.empty(shape)
         negative, filled = self._run(plan, error_model, variance, None, signal, spread, own)
-        shared = own if filled else plan.constants[:3, np.newaxis]
-        return BinSums(signal, *shared, spread, negative)
+        normalization, normalization_squared, count = own if filled else plan.constants[:3, np.newaxis]
+        return BinSums(signal, normalization, normalization_squared, count, spread, negative)
 
     def spread(self, plan: Scatter, mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return Σ (c w)² (s/w - mean)²."""

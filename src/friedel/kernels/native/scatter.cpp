@@ -454,15 +454,13 @@ static int lanes_for(int64_t group) {
     return group <= 4 || kernels().most_lanes < 8 ? 4 : 8;
 }
 
-// Frames that go through together: as many as there are lanes, but no fewer groups than threads, and sums that
-// do not outgrow the last cache by far.
-static int64_t group_size(const Request &request) {
+// Most frames that go through together: as many as there are lanes, but sums that do not outgrow the last cache by far.
+static int64_t most_together(const Request &request) {
     constexpr int64_t most_sums = 4 << 20;
-    const int64_t n = static_cast<int64_t>(request.frames.size());
     if (request.lanes_wanted) return std::min(request.lanes_wanted, kernels().most_lanes);
     int64_t most = kernels().most_lanes;
     while (most > 1 && 2 * most * request.map.plan.n_bins > most_sums) most = most == 8 ? 4 : 1;
-    return std::clamp((n + request.threads - 1) / request.threads, int64_t{1}, most);
+    return most;
 }
 
 // One group of frames on one thread.
@@ -509,15 +507,22 @@ static void split_group(Request &request, int64_t first, int n_frames) {
     write_sums(request, sums.get(), first, n_frames, lanes, removed);
 }
 
+// Each thread takes whole groups as long as there is one for each of them. The rest is shared by pieces: the map, which
+// can be larger than a frame, is read for as many frames as possible at a time.
 static void run_request(Request &request) {
-    const int64_t n = static_cast<int64_t>(request.frames.size()), group = group_size(request);
-    const int64_t groups = (n + group - 1) / group;
-    const auto frames_of = [&](int64_t g) { return static_cast<int>(std::min(group, n - g * group)); };
-    const bool split = groups < request.threads && request.work.codec != Codec::byte_offset;
-    if (split)
-        for (int64_t g = 0; g < groups; ++g) split_group(request, g * group, frames_of(g));
-    else
-        parallel_for(groups, request.threads, [&](std::size_t g) { run_group(request, g * group, frames_of(g)); });
+    const int64_t n = static_cast<int64_t>(request.frames.size()), most = most_together(request), threads = request.threads;
+    const bool divisible = request.work.codec != Codec::byte_offset && request.map.plan.n_pieces() >= threads;
+    const int64_t in_turns = divisible ? n / (most * threads) * most * threads : n;
+    const int64_t turn = divisible ? most : std::clamp((n + threads - 1) / threads, int64_t{1}, most);
+    parallel_for((in_turns + turn - 1) / turn, request.threads, [&](std::size_t g) {
+        const int64_t first = g * turn;
+        run_group(request, first, static_cast<int>(std::min(turn, in_turns - first)));
+    });
+    const int64_t groups = (n - in_turns + most - 1) / most;
+    for (int64_t g = 0; g < groups; ++g) {
+        const int64_t first = in_turns + g * (n - in_turns) / groups, stop = in_turns + (g + 1) * (n - in_turns) / groups;
+        split_group(request, first, static_cast<int>(stop - first));
+    }
 }
 
 static std::vector<Frame> frames_from(const std::vector<Vector1<uint8_t>> &buffers,

@@ -42,6 +42,11 @@ struct UnsignedOf<4> {
     using type = uint32_t;
 };
 
+template <class Bits>
+struct SignedLike {
+    typedef int32_t type __attribute__((vector_size(sizeof(Bits))));
+};
+
 // One bit for each of `n` values, at most 64.
 template <class Test>
 inline uint64_t bits_of(int n, Test &&test) {
@@ -69,6 +74,19 @@ struct Integer {
     static double value(Stored x) {
         if constexpr (Signed) return static_cast<int32_t>(bits(x));
         return bits(x);
+    }
+    // The same for numbers that `bits` gave.
+    template <class V, class Bits>
+    static V values(Bits some) {
+        constexpr bool to_unsigned = !Signed && (sizeof(Stored) == 4 || static_cast<Stored>(-1) < 0);
+        if constexpr (!to_unsigned) return __builtin_convertvector(reinterpret_cast<typename SignedLike<Bits>::type>(some), V);
+#if defined(__AVX512F__)
+        if constexpr (to_unsigned && sizeof(V) == 64) return _mm512_cvtepu32_pd(reinterpret_cast<__m256i>(some));
+        if constexpr (to_unsigned && sizeof(V) == 32) return _mm256_cvtepu32_pd(reinterpret_cast<__m128i>(some));
+#endif
+        // Exact: GCC converts signed numbers only.
+        const auto shifted = reinterpret_cast<typename SignedLike<Bits>::type>(some) ^ INT32_MIN;
+        return __builtin_convertvector(shifted, V) + 2147483648.0;
     }
     static bool invalid(Stored x, const Screen &screen) { return screen.range && bits(x) - screen.low <= screen.span; }
     static bool negative(Stored x) { return Signed && static_cast<int32_t>(bits(x)) < 0; }
@@ -141,6 +159,11 @@ template <class Stored>
 struct Float {
     using stored = Stored;
     static double value(Stored x) { return x; }
+    template <class V, class Bits>
+    static V values(Bits some) {
+        typedef float Floats __attribute__((vector_size(sizeof(Bits))));
+        return __builtin_convertvector(reinterpret_cast<Floats>(some), V);
+    }
     static bool finite(Stored x) { return __builtin_fabs(static_cast<double>(x)) <= __DBL_MAX__; }
     static bool invalid(Stored x, const Screen &screen) {
         return !finite(x) || (screen.range && __builtin_fabs(x - screen.dummy) <= screen.delta);
@@ -388,44 +411,73 @@ inline uint32_t *list_bits(const uint64_t *words, uint32_t offset, uint32_t *pla
     return places;
 }
 
-// Whether a pixel of the line is invalid.
-template <class Element>
-inline bool fill_line(const Work &work, const Run &run, int f, int64_t tile, int n) {
-    const int64_t offset = tile * tile_pixels - run.start;
-    const auto *values = reinterpret_cast<const typename Element::stored *>(run.values[f]) + offset;
-    double *line = work.scratch->lines[f];
-    // The processor does not foresee that several frames take turns: ask for the tile after the next.
-    if (work.codec == Codec::none && run.start + run.count - tile * tile_pixels >= 3 * tile_pixels)
-        for (size_t i = 0; i < tile_pixels * sizeof(*values); i += 64)
-            __builtin_prefetch(reinterpret_cast<const char *>(values + 2 * tile_pixels) + i);
-    int converted = 0;
-#if defined(__AVX512F__)
-    // GCC does not find the instruction.
-    if constexpr (__is_same(Element, Integer<uint32_t, false>))
-        for (; converted + 8 <= n; converted += 8) {
-            const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(values + converted));
-            _mm512_store_pd(line + converted, _mm512_cvtepu32_pd(some));
-        }
+// Eight 32-bit numbers, and eight numbers of any type as they lie in memory.
+typedef uint32_t Words __attribute__((vector_size(32), may_alias));
+template <class Stored>
+struct EightOf {
+    typedef Stored type __attribute__((vector_size(8 * sizeof(Stored)), may_alias, aligned(1)));
+};
+
+// The next eight numbers of a frame, in 32 bits.
+template <class Stored>
+inline Words eight_words(const Stored *values) {
+    if constexpr (sizeof(Stored) == 4) return reinterpret_cast<Words>(*reinterpret_cast<const typename EightOf<Stored>::type *>(values));
+#if defined(__AVX2__)
+    // GCC takes a detour for vectors of eight narrow numbers.
+    constexpr bool below = static_cast<Stored>(-1) < 0;
+    const auto *const some = reinterpret_cast<const __m128i *>(values);
+    if constexpr (sizeof(Stored) == 2 && below) return reinterpret_cast<Words>(_mm256_cvtepi16_epi32(_mm_loadu_si128(some)));
+    if constexpr (sizeof(Stored) == 2) return reinterpret_cast<Words>(_mm256_cvtepu16_epi32(_mm_loadu_si128(some)));
+    if constexpr (below) return reinterpret_cast<Words>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(some)));
+    return reinterpret_cast<Words>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(some)));
+#else
+    const auto some = *reinterpret_cast<const typename EightOf<Stored>::type *>(values);
+    return reinterpret_cast<Words>(__builtin_convertvector(some, EightOf<int32_t>::type));
 #endif
-    for (int i = converted; i < n; ++i) line[i] = Element::value(values[i]);
-    for (int i = n; i < tile_pixels; ++i) line[i] = 0;
-    double *variance_line = nullptr;
-    if (work.model == ErrorModel::variance) {
-        const double *variance = work.frames[f].variance + tile * tile_pixels;
-        variance_line = work.scratch->variance + f * tile_pixels;
-        for (int i = 0; i < n; ++i) variance_line[i] = variance[i];
-        for (int i = n; i < tile_pixels; ++i) variance_line[i] = 0;
-    }
-    return screen_line<Element>(work, f, tile, values, n, variance_line);
 }
 
-// (Lanes, 512) to (512, Lanes)
-template <int Lanes>
-inline void interleave(const double (*lines)[tile_pixels], double *out) {
+// Four numbers, from the lower or the upper half.
+template <class Element, bool Upper>
+inline Vector<4> four_values(Words words) {
+    typedef int32_t Four32 __attribute__((vector_size(16)));
+    const Four32 half = reinterpret_cast<Four32>(Upper ? __builtin_shufflevector(words, words, 4, 5, 6, 7) : __builtin_shufflevector(words, words, 0, 1, 2, 3));
+    return Element::template values<Vector<4>>(half);
+}
+
+// Eight pixels of every frame to (pixel, lane).
+template <int Lanes, class Element>
+inline void interleave_words(const typename Element::stored *const *rows, double *out) {
     using V = Vector<Lanes>;
-    for (int i = 0; i < tile_pixels; i += Lanes) {
+    Words a[Lanes], b[Lanes], c[Lanes];
+    for (int f = 0; f < Lanes; ++f) a[f] = eight_words(rows[f]);
+    for (int f = 0; f < Lanes; f += 2) {
+        b[f] = __builtin_shufflevector(a[f], a[f + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        b[f + 1] = __builtin_shufflevector(a[f], a[f + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int f = 0; f < Lanes; f += 4)
+        for (int half = 0; half < 2; ++half) {
+            c[f + 2 * half] = __builtin_shufflevector(b[f + half], b[f + half + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            c[f + 2 * half + 1] = __builtin_shufflevector(b[f + half], b[f + half + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int pixel = 0; pixel < 4; ++pixel) {
+        V *const lower = reinterpret_cast<V *>(out) + pixel, *const upper = lower + 4;
+        if constexpr (Lanes == 4) {
+            *lower = four_values<Element, false>(c[pixel]);
+            *upper = four_values<Element, true>(c[pixel]);
+        } else {
+            *lower = Element::template values<V>(__builtin_shufflevector(c[pixel], c[pixel + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+            *upper = Element::template values<V>(__builtin_shufflevector(c[pixel], c[pixel + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+        }
+    }
+}
+
+template <int Lanes>
+inline void interleave_doubles(const double *const *rows, double *out) {
+    using V = Vector<Lanes>;
+    typedef double Anywhere __attribute__((vector_size(8 * Lanes), may_alias, aligned(8)));
+    for (int i = 0; i < 8; i += Lanes) {
         V a[Lanes], b[Lanes], c[Lanes];
-        for (int f = 0; f < Lanes; ++f) a[f] = *reinterpret_cast<const V *>(lines[f] + i);
+        for (int f = 0; f < Lanes; ++f) a[f] = *reinterpret_cast<const Anywhere *>(rows[f] + i);
         if constexpr (Lanes == 4) {
             for (int f = 0; f < 4; f += 2) {
                 b[f] = __builtin_shufflevector(a[f], a[f + 1], 0, 4, 2, 6);
@@ -450,8 +502,59 @@ inline void interleave(const double (*lines)[tile_pixels], double *out) {
                 c[f + 4] = __builtin_shufflevector(a[f], a[f + 4], 4, 5, 6, 7, 12, 13, 14, 15);
             }
         }
-        for (int f = 0; f < Lanes; ++f) *reinterpret_cast<V *>(out + (i + f) * Lanes) = c[f];
+        for (int f = 0; f < Lanes; ++f) reinterpret_cast<V *>(out)[i + f] = c[f];
     }
+}
+
+// Numbers of n pixels of a tile, one row for each frame, to (512, Lanes), in the registers. Zeros follow.
+template <int Lanes, class Element>
+inline void fill(int n_frames, int n, const typename Element::stored *const *frames, double *out) {
+    using Stored = typename Element::stored;
+    if constexpr (Lanes == 1) {
+        for (int i = 0; i < n; ++i) out[i] = Element::value(frames[0][i]);
+        for (int i = n; i < tile_pixels; ++i) out[i] = 0;
+        return;
+    }
+    alignas(64) Stored last[Lanes][8] = {};
+    const Stored *rows[Lanes];
+    for (int start = 0; start < tile_pixels; start += 8) {
+        for (int f = 0; f < Lanes; ++f) rows[f] = f < n_frames ? frames[f] + start : last[f];
+        if (start + 8 > n)
+            for (int f = 0; f < n_frames; ++f) {
+                for (int i = 0; i < 8; ++i) last[f][i] = start + i < n ? frames[f][start + i] : Stored{};
+                rows[f] = last[f];
+            }
+        if constexpr (sizeof(Stored) == 8 && Lanes > 1)
+            interleave_doubles<Lanes>(rows, out + start * Lanes);
+        else if constexpr (Lanes > 1)
+            interleave_words<Lanes, Element>(rows, out + start * Lanes);
+    }
+}
+
+// Signals and variances of a tile; whether a contributing pixel is invalid.
+template <int Lanes, ErrorModel Model, class Element>
+inline bool load_tile(const Work &work, const Run &run, int64_t tile, int n) {
+    using Stored = typename Element::stored;
+    const int64_t offset = tile * tile_pixels - run.start;
+    const auto values = [&](int f) { return reinterpret_cast<const Stored *>(run.values[f]) + offset; };
+    const auto variance = [&](int f) { return work.frames[f].variance + tile * tile_pixels; };
+    // The processor does not foresee that several frames take turns: ask for the tile after the next.
+    const bool ahead = work.codec == Codec::none && run.start + run.count - tile * tile_pixels >= 3 * tile_pixels;
+    const Stored *rows[most_lanes];
+    bool invalid = false;
+    for (int f = 0; f < work.n_frames; ++f) {
+        rows[f] = values(f);
+        for (size_t i = 0; ahead && i < tile_pixels * sizeof(Stored); i += 64)
+            __builtin_prefetch(reinterpret_cast<const char *>(values(f) + 2 * tile_pixels) + i);
+        invalid |= screen_line<Element>(work, f, tile, values(f), n, Model == ErrorModel::variance ? variance(f) : nullptr);
+    }
+    fill<Lanes, Element>(work.n_frames, n, rows, work.scratch->signal);
+    if constexpr (Model == ErrorModel::variance) {
+        const double *variances[most_lanes];
+        for (int f = 0; f < work.n_frames; ++f) variances[f] = variance(f);
+        fill<Lanes, Float<double>>(work.n_frames, n, variances, work.scratch->variance);
+    }
+    return invalid;
 }
 
 // ---- from a tile of numbers to bins --------------------------------------------------------------------
@@ -736,19 +839,8 @@ inline void process_tile(const Work &work, const Run &run, int64_t tile) {
     const int64_t left = plan.n_pixels - tile * tile_pixels;
     const int n = static_cast<int>(left < tile_pixels ? left : tile_pixels);
     bool invalid = false;
-    with_form(run.form, [&](auto element) {
-        for (int f = 0; f < work.n_frames; ++f) invalid |= fill_line<decltype(element)>(work, run, f, tile, n);
-    });
-    double *signal = scratch.lines[0], *variance = scratch.variance;
-    if constexpr (Lanes > 1) {
-        interleave<Lanes>(scratch.lines, scratch.signal);
-        signal = scratch.signal;
-    }
-    if constexpr (Lanes > 1 && Model == ErrorModel::variance) {
-        // The lines are free again: the variances take their place.
-        std::memcpy(scratch.lines, scratch.variance, sizeof(scratch.lines[0]) * Lanes);
-        interleave<Lanes>(scratch.lines, scratch.variance);
-    }
+    with_form(run.form, [&](auto element) { invalid = load_tile<Lanes, Model, decltype(element)>(work, run, tile, n); });
+    double *const signal = scratch.signal, *const variance = scratch.variance;
     if constexpr (Model == ErrorModel::azimuthal) {
         if (invalid) replace_by_nan<Lanes>(work, signal);
         if (plan.wide)
@@ -794,8 +886,6 @@ template <int Lanes, ErrorModel Model>
 inline void scatter_pieces(Work &work) {
     Source source(work);
     if (!source.open(work.piece_begin)) return;
-    std::memset(work.scratch->lines, 0, sizeof(work.scratch->lines));
-    std::memset(work.scratch->variance, 0, sizeof(work.scratch->variance));
     for (int64_t piece = work.piece_begin; piece < work.piece_end; ++piece) {
         if (!process_piece<Lanes, Model>(work, source, piece)) return;
         if (work.piece != work.sums) fold(work.piece, work.sums, work.plan->n_bins * n_sums(Model) * Lanes);

@@ -81,7 +81,6 @@ constexpr size_t block_bytes = 8192;
 struct Scratch {
     alignas(64) uint8_t planes[most_lanes][block_bytes + 64];
     alignas(64) uint8_t values[most_lanes][block_bytes + 64];
-    alignas(64) double lines[most_lanes][tile_pixels];
     alignas(64) double signal[tile_pixels * most_lanes];
     alignas(64) double variance[tile_pixels * most_lanes];
     uint64_t invalid[most_lanes + 1][tile_words];  // one bit for each pixel of the tile, in natural order
