@@ -360,13 +360,15 @@ def _image_sections(result: xr.Dataset) -> Iterator[Section]:
     if "x" in result.coords:
         return
     found = [
-        (str(name), variable)
+        (str(name), variable if variable.ndim == 2 else variable[0])
         for name, variable in result.data_vars.items()
-        if variable.dims == ("y", "x") and not str(name).endswith("_errors")
+        if variable.dims in (("y", "x"), ("frame", "y", "x")) and not str(name).endswith("_errors")
     ]
     if found:
         pictures = [_map(image, name.replace("_", " ")) for name, image in found]
         text = "Every pixel of the detector; blank where there is no valid value."
+        if "frame" in result.dims:
+            text += " The first frame of all."
         yield Section("images", "Images", text, partial(draw_maps, maps=pictures, columns=min(len(pictures), 2)))
 
 

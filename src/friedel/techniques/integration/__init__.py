@@ -10,6 +10,7 @@ _HOMES = {
     "Integrator": "integrator",
     "MultiGeometry": "merge",
     "Mean": "estimators",
+    "PatternImages": "reprojection",
     "Percentile": "estimators",
     "SigmaClip": "estimators",
     "Patterns": "patterns",

@@ -213,7 +213,74 @@ class Merge2D(Merge1D):
     """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
 
 
-_RUN = "friedel.techniques.integration.integrate"
+class Separate(Integration):
+    """Bragg spots apart from what is the same all round, such as amorphous scattering: two images for each frame.
+
+    The isotropic part is the image of a robust pattern; what is left are spots. Both are counts as recorded.
+    """
+
+    estimator: EstimatorName = "percentile"
+    """What the isotropic part of a bin is: the mean between two percentiles, or the mean without outliers."""
+
+
+class Inpaint(Integration):
+    """Frames with their gaps filled: masked and invalid pixels get what others have at the same scattering angle."""
+
+    npt_azimuth: PositiveInt = 360
+    """Number of azimuthal bins of the cake that gaps are filled from."""
+    grow_mask: NonNegativeInt = 3
+    """Pixels beside a gap that do not count, for counts next to a gap are often wrong."""
+    noise: bool = False
+    """Whether filled pixels get the noise of counts."""
+    seed: NonNegativeInt = 0
+    """Seed of that noise; the same seed gives the same images."""
+
+
+class CalculateImage(Parameters):
+    """Image of a pattern or cake, as a detector would record it: the inverse of integration."""
+
+    patterns: Annotated[FilePath, Argument(positional=True)]
+    """Patterns or cakes: a result of integrate1d or integrate2d, or text (.xy, .dat, .chi, .fxye)."""
+    geometry: FilePath
+    """Geometry, a PONI file."""
+    unit: RadialUnit | None = None
+    """Radial unit of the patterns, where their file does not say."""
+    shape: tuple[PositiveInt, PositiveInt] | None = None
+    """Rows and columns of the image, where the geometry does not say."""
+    interpolation: Literal["linear", "nearest"] = "linear"
+    """Whether intensities are interpolated between bins, or those of the nearest bin."""
+    solid_angle: bool = True
+    """Whether the pattern was corrected for the solid angle of the pixels."""
+    polarization: Fraction | None = None
+    """Polarization factor that it was corrected with, -1 to 1."""
+    polarization_axis: float = 0.0
+    """Angle of the plane of polarization to the horizontal in degrees."""
+    flat: FilePaths = ()
+    """Image of the relative efficiency of the pixels, multiplied with; the mean of several."""
+    dark: FilePaths = ()
+    """Image of the counts without beam, added; the mean of several."""
+    sensor: str | None = None
+    """What stops the photons: material and thickness, CdTe,750um; by default as the geometry says."""
+    efficiency: bool = False
+    """Whether it was corrected for oblique rays being absorbed more completely in the sensor."""
+    parallax: bool | None = None
+    """Whether pixels count as where their rays enter the sensor; by default as the geometry says."""
+    absorber: Texts = ()
+    """Layers between sample and detector that it was corrected for, as for integrate1d."""
+    orientation: Literal[1, 2, 3, 4] | None = None
+    """Where the stored image begins, as for integrate1d; by default as the geometry says."""
+    empty: float | None = None
+    """Value of pixels that the pattern does not reach; by default not a number."""
+    output: Annotated[FilePath | None, Argument(alias="-o")] = None
+    """File to write: HDF5 (NeXus), or an image: .edf, .tif, .npy (numbered if there are several patterns)."""
+    report: FilePath | None = None
+    """Report to write: one HTML page with pictures."""
+    overwrite: bool = False
+    """Whether a file that exists may be replaced."""
+
+
+_ROOM = "friedel.techniques.integration"
+_RUN = f"{_ROOM}.integrate"
 
 integrate1d = task("integrate1d", version=1, parameters=Integrate1D, run=f"{_RUN}:integrate1d")
 integrate2d = task("integrate2d", version=1, parameters=Integrate2D, run=f"{_RUN}:integrate2d")
@@ -223,3 +290,8 @@ _MERGE = "friedel.techniques.integration.merge_scan"
 
 merge1d = task("merge1d", version=1, parameters=Merge1D, run=f"{_MERGE}:merge1d")
 merge2d = task("merge2d", version=1, parameters=Merge2D, run=f"{_MERGE}:merge2d")
+separate = task("separate", version=1, parameters=Separate, run=f"{_ROOM}.separation:separate")
+inpaint = task("inpaint", version=1, parameters=Inpaint, run=f"{_ROOM}.inpainting:inpaint")
+calculate_image = task(
+    "calculate_image", version=1, parameters=CalculateImage, run=f"{_ROOM}.calculation:calculate_image"
+)

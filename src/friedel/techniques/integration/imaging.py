@@ -1,0 +1,160 @@
+"""The way of the tasks whose results are images: frames from files, through a plan, to images in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from friedel.core.blocks import Block, cut_blocks
+from friedel.core.context import Context
+from friedel.core.errors import ParameterError
+from friedel.core.provenance import refuse_to_replace_inputs
+from friedel.io import MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, write_dataset
+from friedel.kernels.decode import decode
+from friedel.kernels.encoded import EncodedFrames
+
+from .integrate import (
+    LabelledSource,
+    build_map,
+    describe_inputs,
+    scan_axes,
+    input_files,
+    normalization_factors,
+    open_scan,
+)
+from .integrator import frames_per_block
+from .radial_map import FrameBlock, RadialMap
+from .tasks import Integration
+
+BYTES_PER_PIXEL = 40
+"""Of a frame, while its images are made."""
+HDF5 = (".h5", ".hdf5", ".nxs", ".hdf", ".nx")
+
+
+@dataclass(frozen=True)
+class NumberedFrames:
+    """Frames of a block, with the number of the first.
+
+    Attributes
+    ----------
+    start : int
+    block : FrameBlock
+    """
+
+    start: int
+    block: FrameBlock
+
+    @property
+    def frames(self) -> NDArray[Any]:
+        """The frames, decoded."""
+        frames = self.block.frames
+        return decode(frames) if isinstance(frames, EncodedFrames) else frames
+
+    def decoded(self) -> NumberedFrames:
+        """Return the same with frames that are decoded."""
+        return replace(self, block=replace(self.block, frames=self.frames))
+
+
+@dataclass(frozen=True, eq=False)
+class NumberedSource:
+    """A `friedel.core.blocks.BlockSource` of frames that know their number."""
+
+    source: LabelledSource
+
+    def read(self, block: Block) -> NumberedFrames:
+        """Return the frames of a block."""
+        return NumberedFrames(block.start, self.source.read(block))
+
+
+Plan = Callable[[NumberedFrames], dict[str, NDArray[np.float32]]]
+
+
+def stream_images(
+    parameters: Integration,
+    context: Context,
+    npt_azimuth: int | None,
+    make_plan: Callable[[RadialMap], Plan],
+    images: Mapping[str, str],
+    label: str,
+) -> xr.Dataset:
+    """Do a task that makes images of frames.
+
+    Parameters
+    ----------
+    parameters : Integration
+    context : Context
+    npt_azimuth : int or None
+        For plans that work with cakes.
+    make_plan : callable
+        Makes the plan from the map; the plan's arrays are images by name, (n, rows, columns), and nothing else.
+    images : mapping of str to str
+        Name of each image, and what it is.
+    label : str
+        What is done, for the display of progress.
+    """
+    for note in parameters.notes:
+        context.progress.message(note)
+    output = parameters.output
+    if output is not None and Path(output).suffix.lower() not in HDF5:
+        raise ParameterError(f"output is {output}: images of a series go to HDF5.", "Give a name that ends in .h5.")
+    source = open_scan(parameters)
+    refuse_to_replace_inputs([output, parameters.report], input_files(parameters, source))
+    record = describe_inputs(parameters, context, source)
+    finished: xr.Dataset | None = None if parameters.overwrite else finished_result(output, record)
+    if finished is not None:
+        context.progress.message(f"{output} is complete already.")
+        return finished
+    radial_map = build_map(parameters, source, npt_azimuth, context)
+    plan = make_plan(radial_map)
+    regions = {name: RegionSpec((source.n_frames, *radial_map.geometry.shape), "f4") for name in images}
+    bytes_per_frame = source.frame_bytes + BYTES_PER_PIXEL * radial_map.excluded.size
+    blocks = cut_blocks(
+        source.n_frames, parameters.block_frames or frames_per_block(bytes_per_frame, radial_map.scatter.n_bins)
+    )
+    numbered = NumberedSource(LabelledSource(source, normalization_factors(parameters, source)))
+    fingerprint = record.fingerprint() if record is not None else ""
+    sink: RegionFile | MemorySink = (
+        MemorySink(regions) if output is None else RegionFile.create(output, regions, fingerprint, parameters.overwrite)
+    )
+    with sink:
+        if sink.message:
+            context.progress.message(sink.message)
+        context.runner.stream(numbered, plan, sink, blocks, context, label)
+        variables = {
+            name: (("frame", "y", "x"), sink.read(name), {"units": "counts", "long_name": long_name})
+            for name, long_name in images.items()
+        }
+        result = xr.Dataset(variables, scan_axes(source), {"default": next(iter(images))})
+        if record is not None:
+            result.attrs["provenance"] = context.with_cost(record).to_json()
+        if output is None:
+            return result
+        sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))
+    stored: xr.Dataset = open_dataset(output)
+    return stored
+
+
+def invalid_pixels(radial_map: RadialMap, frames: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which pixels of frames are no measurement: those of the mask, and those marked in a frame.
+
+    Parameters
+    ----------
+    radial_map : RadialMap
+    frames : ndarray, shape (n, rows, columns)
+    """
+    validity = radial_map.validity
+    values = frames.astype(np.float64)
+    invalid = ~np.isfinite(values) | radial_map.excluded
+    if validity.dummy is not None:
+        wraps = frames.dtype.kind == "u" and validity.dummy < 0
+        mark = validity.dummy + (float(np.iinfo(frames.dtype).max) + 1 if wraps else 0)
+        invalid |= np.abs(values - mark) <= validity.delta_dummy
+    if validity.negative == "mask":
+        invalid |= values < 0
+    return np.asarray(invalid)

@@ -1,0 +1,251 @@
+"""From patterns back to images: calculated ones, spots apart from the rest, gaps filled."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+import friedel
+from friedel.core.errors import FriedelError, ParameterError
+from friedel.instrument import Detector, Geometry
+from friedel.io import read_image, write_image
+from friedel.techniques.integration import FrameBlock, PatternImages, RadialMap
+from friedel.techniques.integration.imaging import NumberedFrames
+from friedel.techniques.integration.inpainting import Inpainting, filled_cake, grown
+from friedel.techniques.integration.separation import Separation
+
+SHAPE = (120, 110)
+
+
+def setup() -> Geometry:
+    return Geometry(Detector.from_shape(SHAPE, 5e-4), 0.1, 0.031, 0.022, 0.1, -0.05, 0.2, wavelength=0.5e-10)
+
+
+def corrected(**options) -> dict:
+    rng = np.random.default_rng(1)
+    return {
+        "polarization": 0.95,
+        "flat": rng.uniform(0.5, 1.5, SHAPE),
+        "dark": rng.uniform(1, 5, SHAPE),
+        "npt": 60,
+        **options,
+    }
+
+
+def smooth(geometry: Geometry) -> np.ndarray:
+    """Counts that change slowly with the scattering angle."""
+    angle = geometry.center_array("2th_deg")
+    return 200 * np.exp(-angle / 20) + 50 * np.exp(-(((angle - 12) / 4) ** 2))
+
+
+@pytest.mark.parametrize("npt_azimuth", [None, 24])
+def test_a_pattern_of_its_image_is_the_pattern(npt_azimuth) -> None:
+    """With the nearest bin and no splitting, each pixel holds what its own bin has: nothing is lost."""
+    radial_map = RadialMap.build(setup(), splitting="none", npt_azimuth=npt_azimuth, **corrected())
+    patterns = np.random.default_rng(2).uniform(10, 1000, (2, *radial_map.bins))
+    images = PatternImages.of(radial_map, "nearest")(patterns)
+    again = radial_map(images).intensity
+    seen = np.isfinite(again)
+    np.testing.assert_allclose(again[seen], patterns[seen], rtol=1e-5)
+
+
+@pytest.mark.parametrize("npt_azimuth", [None, 36])
+@pytest.mark.parametrize("splitting", ["none", "full"])
+def test_an_image_of_its_pattern_is_the_image(npt_azimuth, splitting) -> None:
+    geometry = setup()
+    options = corrected(npt=200 if npt_azimuth is None else 50)
+    radial_map = RadialMap.build(geometry, splitting=splitting, npt_azimuth=npt_azimuth, **options)
+    w = options["flat"] * geometry.solid_angle() * geometry.polarization(0.95)
+    image = smooth(geometry) * w + options["dark"]
+    again = PatternImages.of(radial_map)(radial_map(image[None]).intensity)[0]
+    inside = np.isfinite(again)
+    assert inside.mean() > 0.99
+    assert np.abs(again / image - 1)[inside].mean() < 5e-3
+
+
+def test_the_azimuth_is_closed() -> None:
+    """Across the cut, a pixel lies between the last bin and the first."""
+    geometry = setup()
+    radial_map = RadialMap.build(geometry, npt=20, npt_azimuth=30, solid_angle=False, azimuth_range=(-180, 180))
+    cake = np.broadcast_to(np.cos(radial_map.azimuth.centers)[:, None], radial_map.bins)
+    image = PatternImages.of(radial_map, extend=True)(cake[None])[0]
+    np.testing.assert_allclose(image, np.cos(geometry.azimuth_center()), atol=0.01)
+
+
+def test_off_the_axes_there_is_nothing() -> None:
+    radial_map = RadialMap.build(setup(), npt=20, solid_angle=False, radial_range=(20, 60), azimuth_range=(0, 90))
+    image = PatternImages.of(radial_map)(np.ones((1, 20)))[0]
+    radius = setup().center_array("q_nm^-1")
+    np.testing.assert_array_equal(np.isfinite(image), (radius >= 20) & (radius <= radial_map.radial.high))
+
+
+def test_factors_and_empty_bins() -> None:
+    radial_map = RadialMap.build(setup(), npt=20, solid_angle=False)
+    pattern = np.ones((1, 20))
+    pattern[0, 5] = np.nan  # one bin: its neighbours stand in
+    image = PatternImages.of(radial_map)(pattern, [3.0])
+    assert set(np.unique(image[np.isfinite(image)])) == {3.0}
+    pattern[0, 5:8] = np.nan
+    assert np.isnan(PatternImages.of(radial_map)(pattern)).any()
+
+
+def spotted(seed: int = 0, count: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    frames = rng.poisson(smooth(setup()), (count, *SHAPE)).astype(np.int32)
+    spots = rng.uniform(size=frames.shape) < 0.01
+    return frames + np.where(spots, 2000, 0).astype(np.int32), spots
+
+
+@pytest.mark.parametrize("estimator", ["percentile", "sigma-clip"])
+def test_separated_images_sum_to_the_frame(estimator) -> None:
+    frames, _ = spotted()
+    radial_map = RadialMap.build(setup(), estimator=estimator, **corrected(dummy=-1.0))
+    frames[0, 3, 4] = -1
+    parts = Separation.of(radial_map)(NumberedFrames(0, FrameBlock(frames, normalization=np.array([1.0, 2.0]))))
+    total = parts["bragg"] + parts["isotropic"]
+    known = np.isfinite(total)
+    np.testing.assert_allclose(total[known], frames[known], rtol=1e-5)
+    assert known.mean() > 0.99
+    assert np.isnan(parts["bragg"][0, 3, 4])
+    assert np.isfinite(parts["isotropic"][0, 3, 4])
+
+
+def test_spots_go_to_the_bragg_image() -> None:
+    frames, spots = spotted()
+    radial_map = RadialMap.build(setup(), npt=60, solid_angle=False, estimator="percentile")
+    bragg = Separation.of(radial_map)(NumberedFrames(0, FrameBlock(frames)))["bragg"]
+    assert np.nanmedian(bragg[spots]) == pytest.approx(2000, rel=0.02)
+    assert np.nanmedian(np.abs(bragg[~spots])) < 15  # noise
+
+
+def test_the_mean_does_not_separate() -> None:
+    with pytest.raises(ParameterError, match="estimator is mean"):
+        Separation.of(RadialMap.build(setup(), npt=20))
+
+
+def gaps() -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[40:46] = True
+    mask[:, 70:73] = True
+    mask[50:75, 35:60] = True  # a beamstop
+    return mask
+
+
+def test_gaps_get_what_lies_beside_them() -> None:
+    truth = smooth(setup()).astype(np.float32)
+    frames = np.where(gaps(), -7, truth)[None]
+    radial_map = RadialMap.build(setup(), mask=gaps(), npt_azimuth=90, **corrected(npt=60, flat=None, dark=None))
+    filled = Inpainting.of(radial_map, grow=2)(NumberedFrames(0, FrameBlock(frames)))["inpainted"][0]
+    np.testing.assert_array_equal(filled[~gaps()], truth[~gaps()])
+    assert np.isfinite(filled).all()
+    lines = gaps().copy()
+    lines[50:75, 35:60] = False
+    assert np.abs(filled / truth - 1)[lines].max() < 0.1
+    assert np.abs(filled / truth - 1)[lines].mean() < 0.02
+
+
+def test_noise_is_that_of_counts_and_repeats() -> None:
+    frames = np.full((2, *SHAPE), 400, np.uint16)
+    radial_map = RadialMap.build(setup(), mask=gaps(), npt=40, npt_azimuth=60, solid_angle=False)
+    plan = Inpainting.of(radial_map, noise=True, seed=5)
+    both = plan(NumberedFrames(7, FrameBlock(frames)))["inpainted"]
+    alone = plan(NumberedFrames(8, FrameBlock(frames[1:])))["inpainted"]
+    np.testing.assert_array_equal(both[1], alone[0])
+    assert not np.array_equal(both[0], both[1])
+    values = both[:, gaps()]
+    assert values.std() == pytest.approx(20, rel=0.1)
+    assert values.mean() == pytest.approx(400, rel=0.01)
+
+
+def test_a_pixel_marked_in_one_frame_is_filled_there() -> None:
+    frames = np.full((2, *SHAPE), 30.0)
+    frames[1, 60, 60] = np.nan
+    radial_map = RadialMap.build(setup(), npt=40, npt_azimuth=60, solid_angle=False)
+    filled = Inpainting.of(radial_map)(NumberedFrames(0, FrameBlock(frames)))["inpainted"]
+    np.testing.assert_allclose(filled, 30.0, rtol=1e-6)
+
+
+def test_a_cake_is_filled_along_rings_first() -> None:
+    cake = np.full((4, 5), np.nan, np.float32)
+    cake[1, 0], cake[3, 0] = 10, 30
+    cake[:, 2] = 5
+    filled = filled_cake(cake, closed=True)
+    np.testing.assert_allclose(filled[:, 0], [20, 10, 20, 30])  # between row 3 and row 1 across the cut
+    np.testing.assert_allclose(filled[:, 1], [12.5, 7.5, 12.5, 17.5])
+    np.testing.assert_allclose(filled[:, 4], 5)
+    np.testing.assert_allclose(filled_cake(cake, closed=False)[0, 0], 10)
+
+
+def test_masks_grow() -> None:
+    mask = np.zeros((7, 7), bool)
+    mask[3, 3] = True
+    assert grown(mask, 2).sum() == 13
+
+
+@pytest.fixture
+def files(tmp_path):
+    frames, _ = spotted(count=3)
+    setup().save(tmp_path / "setup.poni")
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["entry/data/data"] = frames
+    write_image(tmp_path / "mask.npy", gaps())
+    return tmp_path, frames
+
+
+def test_separate_writes_a_file(files) -> None:
+    folder, frames = files
+    given = {"geometry": folder / "setup.poni", "npt": 60, "output": folder / "parts.h5"}
+    result = friedel.separate(folder / "frames.h5", **given)
+    assert result.sizes == {"frame": 3, "y": SHAPE[0], "x": SHAPE[1]}
+    assert result.attrs["default"] == "bragg"
+    total = (result["bragg"] + result["isotropic"]).values
+    np.testing.assert_allclose(total[np.isfinite(total)], frames[np.isfinite(total)], rtol=1e-5)
+    again = friedel.separate(folder / "frames.h5", **given)
+    np.testing.assert_array_equal(again["bragg"], result["bragg"])
+
+
+def test_inpaint_fills_the_mask(files) -> None:
+    folder, frames = files
+    result = friedel.inpaint(
+        folder / "frames.h5", geometry=folder / "setup.poni", mask=folder / "mask.npy", npt=60, block_frames=2
+    )
+    np.testing.assert_array_equal(result["inpainted"].values[:, ~gaps()], frames[:, ~gaps()])
+    assert np.isfinite(result["inpainted"]).all()
+
+
+@pytest.mark.parametrize("cake", [False, True])
+def test_calculate_image_is_the_inverse_of_integration(files, cake) -> None:
+    folder, _ = files
+    geometry = setup()
+    counts = smooth(geometry) * geometry.solid_angle() * geometry.polarization(0.95)
+    with h5py.File(folder / "smooth.h5", "w") as file:
+        file["entry/data/data"] = counts[None].astype(np.float32)
+    task = friedel.integrate2d if cake else friedel.integrate1d
+    given = {"geometry": folder / "setup.poni", "polarization": 0.95}
+    task(folder / "smooth.h5", **given, npt=80, output=folder / "patterns.h5")
+    image = friedel.calculate_image(folder / "patterns.h5", **given)["image"].values[0]
+    known = np.isfinite(image)
+    assert known.mean() > 0.98
+    assert np.abs(image / counts - 1)[known].mean() < 0.01
+
+
+def test_calculate_image_reads_text_and_writes_images(files) -> None:
+    folder, _ = files
+    position = np.linspace(0, 60, 100)
+    np.savetxt(folder / "flat.xy", np.stack([position, np.full(100, 7.0)], 1), header="2th_deg intensity")
+    given = {"geometry": folder / "setup.poni", "solid_angle": False, "empty": 0, "output": folder / "image.edf"}
+    friedel.calculate_image(folder / "flat.xy", unit="2th_deg", **given)
+    image = read_image(folder / "image.edf")
+    assert set(np.unique(image)) <= {0.0, 7.0}
+    with pytest.raises(FriedelError, match="exists already"):
+        friedel.calculate_image(folder / "flat.xy", unit="2th_deg", **given)
+
+
+def test_what_is_no_pattern_is_refused(files) -> None:
+    folder, _ = files
+    with pytest.raises(FriedelError, match=r"cannot be written|images of a series go to HDF5"):
+        friedel.separate(folder / "frames.h5", geometry=folder / "setup.poni", output=folder / "out.edf")
+    friedel.separate(folder / "frames.h5", geometry=folder / "setup.poni", output=folder / "parts.h5")
+    with pytest.raises(FriedelError, match="holds no patterns or cakes"):
+        friedel.calculate_image(folder / "parts.h5", geometry=folder / "setup.poni")
