@@ -29,6 +29,7 @@ from .integrate import (
     open_scan,
 )
 from .integrator import frames_per_block
+from .options import MapOptions
 from .radial_map import FrameBlock, RadialMap
 from .tasks import Integration
 
@@ -78,7 +79,7 @@ Plan = Callable[[NumberedFrames], dict[str, NDArray[np.float32]]]
 def stream_images(
     parameters: Integration,
     context: Context,
-    npt_azimuth: int | None,
+    bins: MapOptions,
     make_plan: Callable[[RadialMap], Plan],
     images: Mapping[str, str],
     label: str,
@@ -89,8 +90,8 @@ def stream_images(
     ----------
     parameters : Integration
     context : Context
-    npt_azimuth : int or None
-        For plans that work with cakes.
+    bins : MapOptions
+        Bins beside those of the parameters: {"npt_azimuth": n} for plans that work with cakes.
     make_plan : callable
         Makes the plan from the map; the plan's arrays are images by name, (n, rows, columns), and nothing else.
     images : mapping of str to str
@@ -110,7 +111,7 @@ def stream_images(
     if finished is not None:
         context.progress.message(f"{output} is complete already.")
         return finished
-    radial_map = build_map(parameters, source, npt_azimuth, context)
+    radial_map = build_map(parameters, source, bins, context)
     plan = make_plan(radial_map)
     regions = {name: RegionSpec((source.n_frames, *radial_map.geometry.shape), "f4") for name in images}
     bytes_per_frame = source.frame_bytes + BYTES_PER_PIXEL * radial_map.excluded.size

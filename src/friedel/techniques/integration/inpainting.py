@@ -120,4 +120,4 @@ def inpaint(parameters: Inpaint, context: Context) -> xr.Dataset:
     def plan(radial_map: RadialMap) -> Inpainting:
         return Inpainting.of(radial_map, parameters.grow_mask, parameters.noise, parameters.seed)
 
-    return stream_images(parameters, context, parameters.npt_azimuth, plan, IMAGES, "Filling gaps")
+    return stream_images(parameters, context, {"npt_azimuth": parameters.npt_azimuth}, plan, IMAGES, "Filling gaps")

@@ -66,4 +66,4 @@ class Separation:
 
 def separate(parameters: Separate, context: Context) -> xr.Dataset:
     """Do the task ``separate``; see `Separate`."""
-    return stream_images(parameters, context, None, Separation.of, IMAGES, "Separating")
+    return stream_images(parameters, context, {}, Separation.of, IMAGES, "Separating")
