@@ -455,7 +455,7 @@ def _point_shares(r: float, chi: float, radial_axis: Axis, azimuth_axis: Axis | 
     if azimuth_axis is None:
         return [(math.floor(x), 1.0)]
     turn = azimuth_axis.turn_bins
-    for y in (azimuth_axis.scaled(chi) + shift for shift in (0.0, turn, -turn)):
+    for y in (azimuth_axis.scaled(chi) + number * turn for number in (0, 1, -1, 2, -2)):
         if 0 <= y < azimuth_axis.n_bins:
             return [(math.floor(y) * radial_axis.n_bins + math.floor(x), 1.0)]
     return []

@@ -79,9 +79,9 @@ nb::tuple give(Shares &&shares) {
                           give(std::move(shares.weights)));
 }
 
-// The bin of an angle: as it is, or one turn further up or down.
+// The bin of an angle: as it is, or one or two turns further up or down.
 bool place(const Axis &axis, double scaled, std::int64_t &bin) {
-    for (const double shift : {0.0, axis.turn, -axis.turn}) {
+    for (const double shift : {0.0, axis.turn, -axis.turn, 2 * axis.turn, -2 * axis.turn}) {
         const double moved = scaled + shift;
         if (moved >= 0 && moved < axis.n) {
             bin = static_cast<std::int64_t>(moved);

@@ -116,6 +116,9 @@ def _sector(npt_azimuth: int, limits: tuple[float, float], unit: Unit) -> Axis:
         raise ParameterError(
             f"azimuth_range is {limits[0]} to {limits[1]} {unit.units}.", "Give a range of one full turn at most."
         )
+    # Far away ends are brought to within a turn of zero, where the angles of pixels are.
+    turns = unit.period * math.trunc(low / unit.period)
+    low, high = low - turns, high - turns
     low, high = (math.radians(end) if unit.units == "deg" else end for end in (low, high))
     return Axis(low, _widened(high), npt_azimuth, TURN)
 
