@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,6 +23,8 @@ from friedel.matter.attenuation import material
 BeamProfile = Literal["gaussian", "square", "circle"]
 _Array = NDArray[np.float64]
 
+TABLE_POINTS = 8193
+TABLE_STEPS = 10
 DECADES = 36.0
 """exp(−36) is the rounding error of a float64."""
 NARROWINGS = 7
@@ -130,6 +133,40 @@ def mean_displacement(angle: ArrayLike, attenuation: float, thickness: float = m
     alpha = np.abs(np.asarray(angle, np.float64))
     sine = np.sin(alpha)
     return np.asarray(sine / attenuation * _part_of_thick(np.cos(alpha), attenuation * thickness))
+
+
+@lru_cache(maxsize=64)
+def entry_ratios(sensor: Sensor, wavelength: float, distance: float) -> tuple[_Array, _Array]:
+    """Return r'/r, how much nearer to the PONI rays enter a sensor than they are seen, as a table.
+
+    r' solves r' + Δr(α) = r with tan α = r'/distance. Δr grows by much less than r does, so that each step of
+    r' ← r − Δr(r') leaves a small part (about the depth in the sensor over the distance) of the error: of a sensor of
+    1 mm at 5 cm 2 %.
+
+    Parameters
+    ----------
+    sensor : Sensor
+    wavelength, distance : float
+        In m.
+
+    Returns
+    -------
+    cosines : ndarray of float64, shape (n,)
+        distance/√(r² + distance²), ascending from 0 to 1: of the direction of the place where rays are seen. In it the
+        ratio is nearly straight, and interpolation is off by less than 1e-9 of r.
+    ratios : ndarray of float64, shape (n,)
+    """
+    cosines = np.linspace(0.0, 1.0, TABLE_POINTS)
+    inner = np.clip(cosines, 0.5 / TABLE_POINTS, 1.0 - 1e-9)  # r is neither infinite nor 0
+    radius = distance * np.sqrt(1.0 / (inner * inner) - 1.0)
+    entered = radius
+    for _ in range(TABLE_STEPS):
+        shift = sensor.displacement(np.arctan2(entered, distance), wavelength)
+        entered = np.maximum(radius - shift, 0.0)
+    ratios = entered / radius
+    for table in (cosines, ratios):
+        table.setflags(write=False)
+    return cosines, ratios
 
 
 def _part_of_thick(cosine: _Array, optical_depth: float) -> _Array:
