@@ -128,3 +128,41 @@ class XRDCT(Integration):
 
 
 xrdct = task("xrdct", version=1, parameters=XRDCT, run="friedel.workflows.xrdct.workflow:xrdct")
+
+
+class DiffractionMap(Integration):
+    """Diffraction map: a pattern for each point of a scan in two directions, and maps of regions and peaks.
+
+    Frames are placed on the grid by the values of the motors, however the scan ran (line by line, back and forth,
+    interrupted, repeated), or by the shape that is given. Points without a frame are not a number.
+    """
+
+    output: Annotated[FilePath, Argument(alias="-o")] = "map.h5"
+    """File to write."""
+    slow: str | None = None
+    """Motor that moves from line to line (y of the map); by default told by the values."""
+    fast: str | None = None
+    """Motor that moves from point to point (x of the map); by default told by the values."""
+    shape: tuple[PositiveInt, PositiveInt] | None = None
+    """Lines, and points of a line, where there are no motors: frames fill the map in their order."""
+    snake: bool = False
+    """With shape: whether every other line ran backwards."""
+    slow_range: tuple[FiniteFloat, FiniteFloat] | None = None
+    """With shape: positions of the first and the last line; by default they are counted."""
+    fast_range: tuple[FiniteFloat, FiniteFloat] | None = None
+    """With shape: positions of the first and the last point of a line; by default they are counted."""
+    npt_azimuth: PositiveInt | None = None
+    """Azimuthal bins, for a cake instead of a pattern at every point."""
+    discontinuity: Literal["pi", "0"] = "pi"
+    """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
+    regions: tuple[str, ...] = ()
+    """Regions to sum, name=low:high in the radial unit."""
+    peaks: tuple[str, ...] = ()
+    """Peaks to measure (area, position, width), name=low:high in the radial unit, 4 to 6 peak widths wide."""
+    report: FilePath | None = None
+    """Page to draw, HTML."""
+
+
+diffraction_map = task(
+    "diffraction-map", version=1, parameters=DiffractionMap, run="friedel.workflows.mapping.workflow:diffraction_map"
+)

@@ -6,20 +6,26 @@ transposed. Blocks of the first stage are runs of grid points, blocks of the sec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
-from friedel.instrument.scan_layout import NO_FRAME
-from friedel.io.frames import FrameSource
 from friedel.io.regions import map_rows
-from friedel.kernels.encoded import EncodedFrames
-from friedel.techniques.integration.radial_map import FrameBlock, RadialMap
+from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.tomography.cleanup import Cleaning
+from friedel.workflows.grid import GridPoints, GridSource
+
+__all__ = [
+    "Cleaning",
+    "GridPoints",
+    "GridSource",
+    "IntegrateGrid",
+    "SinogramSource",
+    "fill_missing",
+    "lost_projections",
+]
 
 Singles = NDArray[np.float32]
 
@@ -28,85 +34,6 @@ MOST_MISSING = 0.5
 
 SINOGRAM = "sinogram"
 SINOGRAM_ERRORS = "sinogram_errors"
-
-
-@dataclass(frozen=True, eq=False)
-class GridPoints:
-    """Frames of neighbouring grid points.
-
-    Attributes
-    ----------
-    frames : FrameBlock or None
-        The frames of those points that have one; None if none has.
-    present : ndarray of bool, shape (points,)
-    """
-
-    frames: FrameBlock | None
-    present: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class GridSource:
-    """Frames in the order of the grid. A block source; its items are grid points.
-
-    Attributes
-    ----------
-    frames : FrameSource
-    frame_of_point : ndarray of int64, shape (points,)
-        Frame of each point of the flattened grid, -1 where there is none.
-    normalization : ndarray of float64, shape (frames,), or None
-        What each frame's intensity is divided by.
-    """
-
-    frames: FrameSource
-    frame_of_point: NDArray[np.int64]
-    normalization: NDArray[np.float64] | None
-
-    def read(self, block: Block) -> GridPoints:
-        """Read the frames of the points of `block`."""
-        numbers = self.frame_of_point[block.start : block.stop]
-        present = numbers != NO_FRAME
-        wanted = numbers[present]
-        if not wanted.size:
-            return GridPoints(None, present)
-        normalization = None if self.normalization is None else self.normalization[wanted]
-        labels = tuple(self.frames.label(int(number)) for number in wanted)
-        return GridPoints(FrameBlock(self._gather(wanted), labels, normalization), present)
-
-    def _gather(self, numbers: NDArray[np.int64]) -> Any:
-        """Read frames by number, neighbours in the file at once; a line that ran backwards is one run, too."""
-        steps = np.diff(numbers)
-        # A run ends where the step is not that of one frame, and where the direction turns.
-        far = np.abs(steps) != 1
-        turns = (steps[1:] == -steps[:-1]) & ~far[1:]
-        ends = far | np.append(False, turns)[: len(steps)]
-        breaks = [0, *(np.flatnonzero(ends) + 1), len(numbers)]
-        return _join([self._run(numbers[begin:end]) for begin, end in pairwise(breaks)])
-
-    def _run(self, run: NDArray[np.int64]) -> Any:
-        backwards = len(run) > 1 and run[1] < run[0]
-        frames = self.frames.read(Block(0, int(run.min()), int(run.max()) + 1))
-        if not backwards:
-            return frames
-        if isinstance(frames, EncodedFrames):
-            return replace(frames, buffers=frames.buffers[::-1], labels=frames.labels[::-1])
-        return frames[::-1]
-
-
-def _join(parts: list[Any]) -> Any:
-    """Put runs of frames behind one another."""
-    if len(parts) == 1:
-        return parts[0]
-    if all(isinstance(part, EncodedFrames) for part in parts):
-        first = parts[0]
-        return replace(
-            first,
-            buffers=tuple(buffer for part in parts for buffer in part.buffers),
-            labels=tuple(label for part in parts for label in part.labels),
-        )
-    from friedel.kernels.decode import decode
-
-    return np.concatenate([decode(part) if isinstance(part, EncodedFrames) else part for part in parts])
 
 
 @dataclass(frozen=True, eq=False)

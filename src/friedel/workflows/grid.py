@@ -1,0 +1,125 @@
+"""Frames in the order of the grid of a scan: what is missing is left out, lines that ran backwards are turned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from friedel.core.blocks import Block
+from friedel.instrument.scan_layout import NO_FRAME
+from friedel.io.frames import FrameSource
+from friedel.io.region_layout import RegionSpec
+from friedel.kernels.encoded import EncodedFrames
+from friedel.techniques.integration.radial_map import FrameBlock, StreamedMap
+
+
+@dataclass(frozen=True, eq=False)
+class GridPoints:
+    """Frames of neighbouring grid points.
+
+    Attributes
+    ----------
+    frames : FrameBlock or None
+        The frames of those points that have one; None if none has.
+    present : ndarray of bool, shape (points,)
+    """
+
+    frames: FrameBlock | None
+    present: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class GridSource:
+    """Frames in the order of the grid. A block source; its items are grid points.
+
+    Attributes
+    ----------
+    frames : FrameSource
+    frame_of_point : ndarray of int64, shape (points,)
+        Frame of each point of the flattened grid, -1 where there is none.
+    normalization : ndarray of float64, shape (frames,), or None
+        What each frame's intensity is divided by.
+    """
+
+    frames: FrameSource
+    frame_of_point: NDArray[np.int64]
+    normalization: NDArray[np.float64] | None
+
+    def read(self, block: Block) -> GridPoints:
+        """Read the frames of the points of `block`."""
+        numbers = self.frame_of_point[block.start : block.stop]
+        present = numbers != NO_FRAME
+        wanted = numbers[present]
+        if not wanted.size:
+            return GridPoints(None, present)
+        normalization = None if self.normalization is None else self.normalization[wanted]
+        labels = tuple(self.frames.label(int(number)) for number in wanted)
+        return GridPoints(FrameBlock(self._gather(wanted), labels, normalization), present)
+
+    def _gather(self, numbers: NDArray[np.int64]) -> Any:
+        """Read frames by number, neighbours in the file at once; a line that ran backwards is one run, too."""
+        steps = np.diff(numbers)
+        # A run ends where the step is not that of one frame, and where the direction turns.
+        far = np.abs(steps) != 1
+        turns = (steps[1:] == -steps[:-1]) & ~far[1:]
+        ends = far | np.append(False, turns)[: len(steps)]
+        breaks = [0, *(np.flatnonzero(ends) + 1), len(numbers)]
+        return _join([self._run(numbers[begin:end]) for begin, end in pairwise(breaks)])
+
+    def _run(self, run: NDArray[np.int64]) -> Any:
+        backwards = len(run) > 1 and run[1] < run[0]
+        frames = self.frames.read(Block(0, int(run.min()), int(run.max()) + 1))
+        if not backwards:
+            return frames
+        if isinstance(frames, EncodedFrames):
+            return replace(frames, buffers=frames.buffers[::-1], labels=frames.labels[::-1])
+        return frames[::-1]
+
+
+def _join(parts: list[Any]) -> Any:
+    """Put runs of frames behind one another."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(isinstance(part, EncodedFrames) for part in parts):
+        first = parts[0]
+        return replace(
+            first,
+            buffers=tuple(buffer for part in parts for buffer in part.buffers),
+            labels=tuple(label for part in parts for label in part.labels),
+        )
+    from friedel.kernels.decode import decode
+
+    return np.concatenate([decode(part) if isinstance(part, EncodedFrames) else part for part in parts])
+
+
+@dataclass(frozen=True, eq=False)
+class PatternsOnGrid:
+    """A plan: grid points to patterns; NaN where a point has no frame.
+
+    Attributes
+    ----------
+    patterns : StreamedMap
+        Frames to arrays by name.
+    regions : mapping of str to RegionSpec
+        The arrays that are wanted, as the sink has them.
+    """
+
+    patterns: StreamedMap
+    regions: Mapping[str, RegionSpec]
+
+    def __call__(self, points: GridPoints) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the points of a block; a missing point has no valid pixel."""
+        found = {} if points.frames is None else self.patterns(points.frames)
+        result = {}
+        for name, spec in self.regions.items():
+            empty = 0.0 if name == "valid_fraction" else np.nan
+            values = np.full((len(points.present), *spec.shape[spec.item_axes :]), empty, spec.dtype)
+            if points.frames is not None:
+                values[points.present] = found[name]
+            result[name] = values
+        return result

@@ -1,0 +1,1 @@
+"""Diffraction maps: a pattern for each point of a two-dimensional scan."""
