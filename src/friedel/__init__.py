@@ -22,6 +22,7 @@ _NAMES = {
 _TASKS = (
     "average",
     "calculate_image",
+    "diffraction_map",
     "distort",
     "inpaint",
     "separate",
@@ -31,6 +32,7 @@ _TASKS = (
     "integrate_radial",
     "reconstruct",
     "xrdct",
+    "simulate_map",
     "simulate_xrdct",
     "rerun",
 )
@@ -41,6 +43,7 @@ __all__ = [
     "Geometry",
     "average",
     "calculate_image",
+    "diffraction_map",
     "distort",
     "images",
     "inpaint",
@@ -53,6 +56,7 @@ __all__ = [
     "reconstruct",
     "rerun",
     "separate",
+    "simulate_map",
     "simulate_xrdct",
     "tomography",
     "undistort",

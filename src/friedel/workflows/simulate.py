@@ -34,7 +34,7 @@ from friedel.kernels.poisson import poisson_frames
 from friedel.matter import Crystal, air, silica_glass
 from friedel.techniques.powder import Profile, powder_pattern
 
-from .tasks import SimulateXRDCT
+from .tasks import SimulateXRDCT, Simulation
 
 _Floats = NDArray[np.float64]
 
@@ -97,10 +97,10 @@ def simulate_xrdct(parameters: SimulateXRDCT, context: Context) -> xr.Dataset:
     """Write a simulated scan, its geometry and its truth; return the truth."""
     output = Path(parameters.output)
     truth_file, geometry_file = output.with_name(f"{output.stem}_truth.h5"), output.with_name("setup.poni")
-    written = [output, _data_file(output, 1), truth_file, geometry_file]
+    written = [output, data_file(output, 1), truth_file, geometry_file]
     refuse_to_replace_inputs(written, parameters.phases)
     if not parameters.overwrite:
-        _refuse_existing(written)
+        refuse_existing(written)
     beamline = build_beamline(parameters)
     write_scan(parameters, beamline, context)
     truth = truth_dataset(parameters, beamline, context)
@@ -109,11 +109,11 @@ def simulate_xrdct(parameters: SimulateXRDCT, context: Context) -> xr.Dataset:
     return truth
 
 
-def _data_file(master: Path, number: int) -> Path:
+def data_file(master: Path, number: int) -> Path:
     return master.with_name(f"{master.stem}_data_{number:06d}.h5")
 
 
-def _refuse_existing(paths: list[Path]) -> None:
+def refuse_existing(paths: list[Path]) -> None:
     for path in paths:
         if path.exists():
             raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
@@ -126,7 +126,7 @@ def build_beamline(parameters: SimulateXRDCT) -> Beamline:
     if not names or len(set(names)) < len(names):
         raise ParameterError(f"The phases are {', '.join(names) or 'none'}.", "Give one or more different phases.")
     geometry = corner_geometry(parameters)
-    axis = _radial_axis(geometry, parameters.width)
+    axis = radial_axis(geometry, parameters.width)
     wavelength = wavelength_from_energy(parameters.energy)
     profile = Profile(parameters.width)
     patterns = np.stack([powder_pattern(crystal, axis, "2th_deg", wavelength, profile=profile) for crystal in crystals])
@@ -156,7 +156,7 @@ def build_beamline(parameters: SimulateXRDCT) -> Beamline:
     )
 
 
-def corner_geometry(parameters: SimulateXRDCT) -> Geometry:
+def corner_geometry(parameters: Simulation) -> Geometry:
     """Return the detector tilted, with the beam near a corner."""
     detector = Detector.named(parameters.detector)
     rows, columns = detector.known_shape()
@@ -172,7 +172,7 @@ def corner_geometry(parameters: SimulateXRDCT) -> Geometry:
     )
 
 
-def _radial_axis(geometry: Geometry, width: float) -> _Floats:
+def radial_axis(geometry: Geometry, width: float) -> _Floats:
     """Return 2θ in degrees from the beam to the farthest corner, finer than the rings."""
     rows = geometry.shape[0]
     edges = np.concatenate(
@@ -243,20 +243,24 @@ def write_scan(parameters: SimulateXRDCT, beamline: Beamline, context: Context) 
     images, amounts = exposures(parameters, beamline, points, current, hidden)
     mask = known.pixel_mask(detector)
     output = Path(parameters.output)
-    dtype = np.dtype(np.int32 if detector.name.startswith("Pilatus") else np.uint32)
-    with FrameWriter(output, detector.known_shape(), dtype, threads=context.runner.threads) as writer:
+    with FrameWriter(output, detector.known_shape(), counting_type(detector), threads=context.runner.threads) as writer:
         output.unlink(missing_ok=True)  # a scan that is being replaced must not look whole
         for path, (value, units) in scan_record(parameters, beamline, points, current, mask).items():
             writer.add(path, value, units)
-        _expose(images, amounts, mask, writer, parameters.seed, context)
-    _remove_leftovers(output, len(writer.data_files))
+        expose(images, amounts, mask, writer, parameters.seed, context)
+    remove_leftovers(output, len(writer.data_files))
 
 
-def _remove_leftovers(master: Path, count: int) -> None:
+def counting_type(detector: Detector) -> np.dtype[Any]:
+    """Return the type of a detector's counts."""
+    return np.dtype(np.int32 if detector.name.startswith("Pilatus") else np.uint32)
+
+
+def remove_leftovers(master: Path, count: int) -> None:
     """Remove the data files of a longer scan that this one replaced."""
     number = count + 1
-    while _data_file(master, number).exists():
-        _data_file(master, number).unlink()
+    while data_file(master, number).exists():
+        data_file(master, number).unlink()
         number += 1
 
 
@@ -288,7 +292,7 @@ def exposures(
     return dark, np.concatenate([amounts, np.ones((1, len(points)))]).T.astype(np.float32)
 
 
-def _expose(
+def expose(
     images: NDArray[np.float32],
     amounts: NDArray[np.float32],
     mask: NDArray[np.uint32],
@@ -329,13 +333,22 @@ def scan_record(
     jitter = READBACK * random.uniform(-1.0, 1.0, (2, len(points)))
     rotation = beamline.angles[points.angle] + jitter[0] * (parameters.angle_range / parameters.rotations)
     translation = beamline.translations[points.translation] + jitter[1] * parameters.step
-    detector = beamline.geometry.detector
-    beam_y, beam_x = beamline.geometry.beam_center()
     return {
         "title": (f"Simulated XRD-CT scan of {', '.join(beamline.phantom.names)}", ""),
         "sample/rotation_angle": (rotation, "deg"),
         "sample/x_translation": (translation, "mm"),
         "sample/z_translation": (_heights(parameters)[points.layer], "mm"),
+        **setup_record(parameters, beamline.geometry, current, mask),
+    }
+
+
+def setup_record(
+    parameters: Simulation, geometry: Geometry, current: _Floats, mask: NDArray[np.uint32]
+) -> dict[str, tuple[ArrayLike, str]]:
+    """Return what is recorded of beam and detector: path below the entry to value and units."""
+    detector = geometry.detector
+    beam_y, beam_x = geometry.beam_center()
+    return {
         "control/mode": ("monitor", ""),
         "control/data": (np.round(MONITOR_COUNTS * current), "counts"),
         "control/count_time": (parameters.count_time, "s"),

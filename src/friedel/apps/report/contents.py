@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .labels import number_text, phase_text, unit_text
 from .maps import Limits, Map, draw_composite, draw_maps
-from .patterns import Reflections, draw_pattern, draw_waterfall
+from .patterns import Reflections, draw_pattern, draw_profiles, draw_waterfall
 from .sinograms import draw_center_check, draw_sinograms
 from .style import Style
 
@@ -48,6 +48,7 @@ def sections(result: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
     yield from _map_sections(result)
     yield from _residual_sections(result)
     yield from _integration_sections(result)
+    yield from _scan_map_sections(result)
     yield from _image_sections(result)
 
 
@@ -138,14 +139,25 @@ def _layered(maps: xr.DataArray, dimension: str, layers: list[int], limits: Limi
 
 def _map(values: xr.DataArray, title: str, color: int | None = None, limits: Limits = "intensity") -> Map:
     step, units = _step(values)
-    return Map(title, np.asarray(values.values, float), step, units, str(values.attrs.get("units", "")), limits, color)
+    picture = Map(
+        title, np.asarray(values.values, float), step, units, str(values.attrs.get("units", "")), limits, color
+    )
+    return replace(picture, aspect=_aspect(values, step))
 
 
-def _step(values: xr.DataArray) -> tuple[float, str]:
-    axis = values.coords.get("x")
+def _step(values: xr.DataArray, dim: str = "x") -> tuple[float, str]:
+    axis = values.coords.get(dim)
     if axis is None or axis.size < 2:
         return 1.0, "px"
     return abs(float(axis[-1] - axis[0])) / (axis.size - 1), str(axis.attrs.get("units") or "px")
+
+
+def _aspect(values: xr.DataArray, step: float) -> float:
+    """Return the height of a pixel over its width, within what can be drawn; 1 where they are of different kinds."""
+    height, units = _step(values, "y")
+    if units != _step(values)[1] or not (step > 0 and height > 0):
+        return 1.0
+    return float(np.clip(height / step, 0.2, 5.0))
 
 
 def _pattern_sections(result: xr.Dataset) -> Iterator[Section]:
@@ -261,7 +273,9 @@ def centers(notes: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
 
 def _map_sections(result: xr.Dataset) -> Iterator[Section]:
     for dimension in ("roi", "region"):
-        if (maps := _named(result, dimension)) is not None:
+        if (maps := _named(result, dimension)) is not None and maps.sizes["y"] == 1:
+            yield _profile_section("regions", "Regions of interest", [(maps, "")], dimension)
+        elif maps is not None:
             pictures = _layered(maps, dimension, _layers(maps))
             text = "Intensity between the limits of each region."
             yield Section(
@@ -281,16 +295,30 @@ def _peak_sections(result: xr.Dataset) -> Iterator[Section]:
     found = {name: result[name] for name in _PEAK_MAPS if name in result.data_vars and "peak" in result[name].dims}
     if not found:
         return
+    first = next(iter(found.values()))
+    if first.sizes["y"] == 1:
+        yield _profile_section("peaks", "Peaks", [(maps, _PEAK_MAPS[name][0]) for name, maps in found.items()], "peak")
+        return
     pictures = []
-    for number, title in _entries(next(iter(found.values())), "peak"):
+    for number, title in _entries(first, "peak"):
         for name, maps in found.items():
             middle = maps.isel(layer=maps.sizes["layer"] // 2) if "layer" in maps.dims else maps
             what, limits = _PEAK_MAPS[name]
             pictures.append(_map(middle.isel(peak=number), f"{title}: {what}", None, limits))
     text = "Area, first and second moment of each peak; blank where there is too little of it to tell."
-    first = next(iter(found.values()))
     text += _layer_text(first, _layers(first))
     yield Section("peaks", "Peaks", text, partial(draw_maps, maps=pictures, columns=len(found)))
+
+
+def _profile_section(name: str, title: str, found: list[tuple[xr.DataArray, str]], dimension: str) -> Section:
+    """Return curves along a scan of one line, in place of maps of one row."""
+    curves = []
+    for maps, what in found:
+        for number, entry in _entries(maps, dimension):
+            one = maps.isel({dimension: number, "y": 0})
+            one = one.isel(layer=0) if "layer" in one.dims else one
+            curves.append((f"{entry}: {what}" if what else entry, one.compute()))
+    return Section(name, title, "Along the line of the scan.", partial(draw_profiles, curves=curves))
 
 
 def _columns(maps: xr.DataArray) -> int | None:
@@ -323,7 +351,8 @@ def _residual_sections(result: xr.Dataset) -> Iterator[Section]:
 
 def _integration_sections(result: xr.Dataset) -> Iterator[Section]:
     intensity = result.data_vars.get("intensity")
-    if intensity is None or not {"radial", "azimuth"} & set(intensity.dims):
+    on_map = intensity is not None and {"y", "x"} <= set(intensity.dims)
+    if intensity is None or on_map or not {"radial", "azimuth"} & set(intensity.dims):
         return
     if {"radial", "azimuth"} <= set(intensity.dims):
         cake = intensity.isel(frame=intensity.sizes["frame"] // 2) if "frame" in intensity.dims else intensity
@@ -353,6 +382,24 @@ def _integration_sections(result: xr.Dataset) -> Iterator[Section]:
             "A line for each frame." if step == 1 else f"A line for one frame in {step}.",
             partial(draw_waterfall, intensity=some),
         )
+
+
+def _scan_map_sections(result: xr.Dataset) -> Iterator[Section]:
+    """Yield pictures of a diffraction map: the mean intensity, or the patterns along a line."""
+    mean, intensity = result.data_vars.get("mean_intensity"), result.data_vars.get("intensity")
+    if mean is None or intensity is None or not {"y", "x"} <= set(intensity.dims):
+        return
+    if mean.sizes["y"] > 1:
+        text = "Mean over the whole pattern at every point of the scan; blank where there is no frame."
+        yield Section("mean_map", "Mean intensity", text, partial(draw_maps, maps=[_map(mean, "")], columns=1))
+        return
+    step = -(-intensity.sizes["x"] // MOST_FRAMES)
+    line = intensity.isel(y=0, x=slice(None, None, step))
+    if "azimuth" in line.dims:
+        line = line.mean("azimuth", keep_attrs=True)
+    line = line.transpose("x", "radial").compute()
+    text = "The pattern at every point of the line." if step == 1 else f"The pattern at one point in {step}."
+    yield Section("line", "Patterns along the line", text, partial(draw_waterfall, intensity=line))
 
 
 def _image_sections(result: xr.Dataset) -> Iterator[Section]:

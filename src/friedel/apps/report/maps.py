@@ -47,6 +47,8 @@ class Map:
         Number of the series whose colour marks the title.
     bounds : (float, float) or None
         Values at the ends of the colour bar, where several maps are to be compared.
+    aspect : float
+        Height of a pixel over its width.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Map:
     limits: Limits = "intensity"
     color: int | None = None
     bounds: tuple[float, float] | None = None
+    aspect: float = 1.0
 
     def color_limits(self) -> tuple[float, float]:
         """Return the values at the ends of the colour bar."""
@@ -78,6 +81,7 @@ def draw_maps(style: Style, maps: Sequence[Map], columns: int | None = None) -> 
     columns = columns or min(len(maps), 4 if len(maps) == 4 else 3)
     rows = math.ceil(len(maps) / columns)
     height, width = maps[0].values.shape
+    height = height * maps[0].aspect
     panel = min((PAGE_WIDTH - 0.1) / columns, LARGEST_PANEL)
     figure = new_figure(rows * ((panel - 0.6) * height / width + 0.36), columns * panel)
     panels = figure.subplots(rows, columns, squeeze=False)
@@ -92,7 +96,7 @@ def draw_maps(style: Style, maps: Sequence[Map], columns: int | None = None) -> 
 def _draw_map(axes: Axes, style: Style, item: Map) -> None:
     low, high = item.color_limits()
     colors = style.diverging if item.limits == "signed" else style.sequential
-    image = axes.imshow(item.values, origin="lower", cmap=colors, vmin=low, vmax=high)
+    image = axes.imshow(item.values, origin="lower", cmap=colors, vmin=low, vmax=high, aspect=item.aspect)
     _title(axes, style, item.title, item.color)
     _draw_color_bar(axes, style, image, item.units)
     # On a picture a white bar with a halo; where the corner is blank one in the colour of the text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from .labels import axis_label
+from .labels import axis_label, unit_text
 from .style import Style, apply_style, new_figure, open_frame
 
 
@@ -101,6 +102,21 @@ def _draw_ticks(axes: Axes, style: Style, reflections: tuple[Reflections, ...], 
     axes.set_yticks([-row for row in range(len(reflections))], [phase.phase for phase in reflections])
     axes.spines[:].set_visible(False)
     axes.tick_params(left=False, bottom=False)
+
+
+def draw_profiles(style: Style, curves: Sequence[tuple[str, xr.DataArray]]) -> Figure:
+    """Draw values along a line, a panel for each with its title."""
+    figure = new_figure(1.1 + 1.3 * len(curves))
+    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (_, values) in zip(panels, curves, strict=True):
+        axes.plot(values["x"].values, values.values, ".-", color=style.color(0), linewidth=1.2, markersize=4)
+        axes.ticklabel_format(useOffset=False)
+        axes.set_ylabel(unit_text(str(values.attrs.get("units", ""))))
+    panels[-1].set_xlabel(axis_label(curves[0][1]["x"]))
+    apply_style(figure, style)
+    for axes, (title, _) in zip(panels, curves, strict=True):
+        axes.set_title(title, fontsize=10, color=style.ink, loc="left")
+    return figure
 
 
 def draw_waterfall(style: Style, intensity: xr.DataArray) -> Figure:

@@ -172,6 +172,9 @@ def _facts(dataset: xr.Dataset, notes: Mapping[str, Any], usage: UsageLike | Non
     if {"angle", "translation"} <= set(sizes):
         facts["Scan"] = f"{sizes['angle']} × {sizes['translation']}"
         facts["Frames"] = f"{sizes['angle'] * sizes['translation'] * sizes.get('layer', 1):,}".replace(",", " ")
+    elif "frame_number" in dataset.data_vars:
+        facts["Scan"] = f"{sizes['y']} × {sizes['x']}"
+        facts["Missing points"] = str(int((dataset["frame_number"] < 0).sum()))
     elif "frame" in sizes:
         facts["Frames"] = f"{sizes['frame']:,}".replace(",", " ")
     if sizes.get("layer", 1) > 1:
@@ -181,7 +184,8 @@ def _facts(dataset: xr.Dataset, notes: Mapping[str, Any], usage: UsageLike | Non
     if "x" in dataset.coords and sizes["x"] > 1:
         axis = dataset["x"]
         step = abs(float(axis[-1] - axis[0])) / (axis.size - 1)
-        facts["Voxel"] = length_text(float(number_text(step, 3)), str(axis.attrs.get("units", "")))
+        name = "Step" if "frame_number" in dataset.data_vars else "Voxel"
+        facts[name] = length_text(float(number_text(step, 3)), str(axis.attrs.get("units", "")))
     if "phase" in sizes:
         facts["Phases"] = str(sizes["phase"])
     seconds = usage.seconds if usage else _number(notes, "seconds")
