@@ -18,7 +18,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MAKES_ITS_OWN_SCAN = ("README.md", "docs/tutorials/phase-map.md")
+MAKES_ITS_OWN_SCAN = ("README.md", "docs/tutorials/phase-map.md", "docs/tutorials/diffraction-map.md")
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:

@@ -112,6 +112,11 @@ class PatternsOnGrid:
     patterns: StreamedMap
     regions: Mapping[str, RegionSpec]
 
+    @property
+    def at_once(self) -> int | None:
+        """Blocks that are worth working on at the same time; None for as many as there are threads."""
+        return self.patterns.at_once
+
     def __call__(self, points: GridPoints) -> dict[str, NDArray[Any]]:
         """Return the arrays of the points of a block; a missing point has no valid pixel."""
         found = {} if points.frames is None else self.patterns(points.frames)

@@ -45,6 +45,11 @@ def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
     xarray.Dataset
         As `friedel.workflows.mapping.result.assemble` describes; lazy.
     """
+    if parameters.format not in ("friedel", "pyfai"):
+        raise ParameterError(
+            f"format is {parameters.format}: there is no such layout of a map.",
+            "Leave it out: the file has the layouts of friedel and of pyFAI's diffraction maps.",
+        )
     for note in parameters.notes:
         context.progress.message(note)
     source = open_scan(parameters)
@@ -61,7 +66,7 @@ def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
             )
         context.progress.message(f"{parameters.output} is complete already.")
         return finished
-    radial_map = build_map(parameters, source, parameters.npt_azimuth, context)
+    radial_map = build_map(parameters, source, {"npt_azimuth": parameters.npt_azimuth}, context)
     # What is wrong with a window is told before the work, not after.
     analysis = PatternMaps.build(radial_map.radial.centers, parameters.regions, parameters.peaks)
     return _map(parameters, context, source, layout, radial_map, analysis, factors, record)
@@ -114,13 +119,14 @@ def _map(
 ) -> xr.Dataset:
     regions = map_regions(radial_map, layout)
     blocks = cut_blocks(
-        layout.frames.size, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
+        layout.frames.size,
+        parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
     )
     with RegionFile.create(parameters.output, regions, record.fingerprint(), parameters.overwrite) as sink:
         if sink.message:
             context.progress.message(sink.message)
         points = GridSource(source, layout.frames.ravel(), factors)
-        plan = PatternsOnGrid(StreamedMap(radial_map), regions)
+        plan = PatternsOnGrid(StreamedMap(radial_map, context.device, context.runner.threads), regions)
         context.runner.stream(points, plan, sink, blocks, context, "Integrating", "points")
         arrays = {name: sink.read(name) for name in regions}
         _tell_lost(arrays, layout, context)
