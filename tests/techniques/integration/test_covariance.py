@@ -166,3 +166,12 @@ def test_one_frame_of_the_spread():
     assert np.nanmedian(spread) == pytest.approx(np.sqrt(50), rel=0.05)
     assert np.nanmedian(found.intensity_errors[0] / spread) < 0.2
     assert replace(found, intensity_std=None).arrays().keys() == {"intensity", "intensity_errors", "valid_fraction"}
+
+
+def test_variances_of_a_call_are_a_model_of_their_own():
+    frame, variance = np.full(SHAPE, 30.0), np.full(SHAPE, 12.0)
+    integrator = Integrator(GEOMETRY, npt=NPT, covariance=True, std=True)
+    result = integrator.integrate1d(frame, variance=variance)
+    np.testing.assert_allclose(result["intensity_covariance"][0], result["intensity_errors"] ** 2, rtol=1e-5)
+    with pytest.raises(ParameterError, match="no variance"):
+        integrator.integrate1d(frame)

@@ -7,6 +7,7 @@ import pytest
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.errors import DataError, ParameterError
+from friedel.data import covariance_matrix, whitened
 from friedel.instrument import Detector, Geometry
 from friedel.techniques.integration import Integrator, MultiGeometry, RadialMap
 from friedel.techniques.integration.merge import MergePlan, Merging, SumSink
@@ -178,3 +179,28 @@ def test_grids_of_two_lengths_take_the_reach_of_all():
     for name in ("radial", "azimuth"):
         assert merged[name].min() == pytest.approx(min(float(a[name].min()) for a in alone), rel=0.1)
         assert merged[name].max() == pytest.approx(max(float(a[name].max()) for a in alone), rel=0.1)
+
+
+def test_covariances_of_merged_patterns():
+    """As if all frames were one: Σ c c' v over the pixels of all, divided by N N'."""
+    rng = np.random.default_rng(8)
+    frames, monitor = [counts(rng) for _ in ARM], (1.0, 2.0, 0.5)
+    options = {"npt": 70, "error_model": "poisson", "radial_range": (2.0, 60.0)}
+    merged = MultiGeometry(ARM, **options, covariance=True).integrate1d(frames, normalization=monitor)
+    total, norm = np.zeros((70, 70)), np.zeros(70)
+    for geometry, frame, factor in zip(ARM, frames, monitor, strict=True):
+        radial_map = RadialMap.build(geometry, **options)
+        shares = radial_map.pixel_map()
+        c = np.zeros((shares.n_pixels, 70))
+        np.add.at(c, (np.repeat(np.arange(shares.n_pixels), np.diff(shares.pointers)), shares.bins), shares.weights)
+        norm += c.T @ geometry.solid_angle().ravel() * factor * scale(geometry)
+        total += (c.T * np.maximum(frame, 1).ravel()) @ c
+    found = covariance_matrix(merged["intensity_covariance"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = total / np.outer(norm, norm)
+    seen = norm > 0
+    assert seen.sum() > 40
+    np.testing.assert_allclose(found[np.ix_(seen, seen)], expected[np.ix_(seen, seen)], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(merged["intensity_covariance"][0], merged["intensity_errors"] ** 2, rtol=1e-5)
+    white = whitened(merged["intensity"] - merged["intensity"].mean(), merged["intensity_covariance"])
+    assert white.shape == (seen.sum(),)

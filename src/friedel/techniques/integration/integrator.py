@@ -92,6 +92,8 @@ class Integrator:
         self.geometry = geometry
         self.npt = options.get("npt", Binning.npt)
         check_bins(self.npt)
+        if (options.get("std") or options.get("covariance")) and "error_model" not in options:
+            options["error_model"] = "variance"  # which a call brings along
         self.options = options
         self._maps: dict[tuple[int, int | None, bool, tuple[int, int]], RadialMap] = {}
 
@@ -206,7 +208,10 @@ class Integrator:
         if variance is not None:
             radial_map = radial_map.with_options(error_model="variance")
         elif radial_map.averaging.error_model == "variance":
-            raise ParameterError('The error model is "variance", and no variance is given.', "Give variance=.")
+            raise ParameterError(
+                'The error model is "variance", and no variance is given.',
+                'Give variance=, or choose another error model, like "poisson".',
+            )
         factors = stack.factors(normalization)
         blocks = _blocks(stack, radial_map.scatter.n_bins, factors, variance, self.device)
         count = thread_count() if threads is None else threads

@@ -36,6 +36,7 @@ from .sharing import NoPixelError, azimuth_extent, radial_extent
 IMAGES = ("mask", "flat", "dark", "dark_variance")
 """Options that each geometry may have its own of."""
 TOTAL = "total_count"
+BANDS = "bands"
 FULL_CIRCLE = {"pi": (-180.0, 180.0), "0": (0.0, 360.0)}
 
 
@@ -79,9 +80,8 @@ class Merging:
             raise ParameterError("There is no geometry to merge.", "Give one for each frame.")
         own = [_own(options, number, len(geometries)) for number in range(len(geometries))]
         averaging = Options.of(own[0]).averaging
-        if averaging.estimator.robust or averaging.covariance:
-            asked = "Covariances of bins" if averaging.covariance else f"The estimator {averaging.estimator.name}"
-            raise ParameterError(f"{asked} cannot be merged.", "Merge means, and without covariance.")
+        if averaging.estimator.robust:
+            raise ParameterError(f"The estimator {averaging.estimator.name} cannot be merged.", "Merge means.")
         common = _common_ranges(geometries, own, thread_count() if threads is None else threads)
         return cls(tuple(geometries), tuple({**one, **common, "keep_sums": True} for one in own))
 
@@ -176,7 +176,8 @@ class MergePlan:
             radial_map = self.maps.get(number) or self.merging.map(number, threads)
         except NoPixelError:
             return {}
-        sums = radial_map(block, threads=threads).sums
+        patterns = radial_map(block, threads=threads)
+        sums = patterns.sums
         assert sums is not None
         scale: Any = self.merging.scale(number)
         if block.normalization is not None:
@@ -185,7 +186,27 @@ class MergePlan:
         found["normalization"] = sums.normalization * scale
         found["normalization_squared"] = sums.normalization_squared * (scale * scale)
         found = {name: np.broadcast_to(values, sums.signal.shape) for name, values in found.items()}
+        if patterns.intensity_covariance is not None:
+            found[BANDS] = _bands(patterns.intensity_covariance, sums.normalization, block.normalization)
         return found | {TOTAL: np.full((len(sums), 1), radial_map.total_count)}
+
+
+def _bands(
+    covariance: NDArray[np.float64], normalization: NDArray[np.float64], factor: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return Σ c_ib c_ib' v_i of neighbouring bins, the bands one after the other, (n, offsets · bins)."""
+    below = normalization if factor is None else normalization * factor[:, np.newaxis]
+    sums = covariance * _products(np.broadcast_to(below, covariance[:, 0].shape), covariance.shape[1])
+    return np.nan_to_num(sums).reshape(len(sums), -1)
+
+
+def _products(values: NDArray[np.float64], n_offsets: int) -> NDArray[np.float64]:
+    """Return the products of the values of bins b and b + offset, 0 beyond the last bin, (n, offsets, bins)."""
+    n, n_bins = values.shape
+    products = np.zeros((n, n_offsets, n_bins))
+    for offset in range(min(n_offsets, n_bins)):
+        products[:, offset, : n_bins - offset] = values[:, : n_bins - offset] * values[:, offset:]
+    return products
 
 
 @dataclass
@@ -234,9 +255,14 @@ class SumSink:
 
     def _add(self, start: int, result: Mapping[str, NDArray[np.float64]]) -> None:
         for name, values in result.items():
-            if name not in self.sums:
-                self.sums[name] = np.zeros((self.n_frames, values.shape[1]))
-            self.sums[name][start : start + len(values)] += values
+            whole = self.sums.get(name)
+            width = values.shape[1]
+            if whole is None:
+                whole = np.zeros((self.n_frames, width))
+            elif whole.shape[1] < width:  # bands that reach farther than those before
+                whole = np.pad(whole, ((0, 0), (0, width - whole.shape[1])))
+            whole[start : start + len(values), :width] += values
+            self.sums[name] = whole
 
 
 def merged_dataset(
@@ -274,7 +300,14 @@ def merged_dataset(
         keep_sums=True,
     )
     valid = (sums["count"].sum(axis=1) / np.maximum(sums[TOTAL][:, 0], 1e-300)).astype(np.float32)
-    arrays = replace(patterns, valid_fraction=valid).arrays()
+    covariance = None
+    if BANDS in sums:
+        bands = sums[BANDS].reshape(n, -1, radial_map.bins[0])
+        below = _products(sums["normalization"], bands.shape[1])
+        pairs = _products(np.ones_like(sums["normalization"]), bands.shape[1]) > 0
+        covariance = np.where(pairs, np.nan, 0.0)  # of bins without valid pixels, and beyond the last bin
+        np.divide(bands, below, out=covariance, where=below != 0)
+    arrays = replace(patterns, valid_fraction=valid, intensity_covariance=covariance).arrays()
     if not dims:
         arrays = {name: values[0] for name, values in arrays.items()}
     result = label_patterns(radial_map, arrays, coordinates, dims)

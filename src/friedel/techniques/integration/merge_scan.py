@@ -34,7 +34,7 @@ from .integrator import frames_per_block
 from .merge import IMAGES, MergePlan, Merging, SumSink, merged_dataset
 from .options import MapOptions
 from .radial_map import FrameBlock
-from .tasks import Merge1D, Merge2D
+from .tasks import Merge1D, Merge2D, Merged
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +45,14 @@ class Group:
     ----------
     source : FrameSource
     geometry : Geometry
-    parameters : Merge1D
+    parameters : Merged
         With the images that belong to this geometry.
     variance : FrameSource or None
     """
 
     source: FrameSource
     geometry: Geometry
-    parameters: Merge1D
+    parameters: Merged
     variance: FrameSource | None
 
 
@@ -83,7 +83,7 @@ def merge2d(parameters: Merge2D, context: Context) -> xr.Dataset:
     return _merge(parameters, context, parameters.npt_azimuth)
 
 
-def _merge(parameters: Merge1D, context: Context, npt_azimuth: int | None) -> xr.Dataset:
+def _merge(parameters: Merged, context: Context, npt_azimuth: int | None) -> xr.Dataset:
     if parameters.format != "friedel":
         raise ParameterError(
             f"format is {parameters.format}: a merged pattern has no single geometry to write there.",
@@ -158,7 +158,7 @@ def _merging(groups: list[Group], npt_azimuth: int | None, context: Context) -> 
     return Merging.of(geometries, asked, context.runner.threads)
 
 
-def _groups(parameters: Merge1D) -> list[Group]:
+def _groups(parameters: Merged) -> list[Group]:
     """Return the frames of each geometry.
 
     Raises
@@ -192,7 +192,7 @@ def _groups(parameters: Merge1D) -> list[Group]:
     ]
 
 
-def _groups_by_file(parameters: Merge1D, files: list[tuple[str, str | None]]) -> list[Group]:
+def _groups_by_file(parameters: Merged, files: list[tuple[str, str | None]]) -> list[Group]:
     groups = []
     for number, (path, inside) in enumerate(files):
         source = _open(parameters, (path if inside is None else f"{path}::{inside}",))
@@ -208,7 +208,7 @@ def _groups_by_file(parameters: Merge1D, files: list[tuple[str, str | None]]) ->
     return groups
 
 
-def _own(parameters: Merge1D, number: int, count: int) -> Merge1D:
+def _own(parameters: Merged, number: int, count: int) -> Merged:
     """Return the parameters of one of several files: of as many images as files each file has its own."""
     if count == 1:
         return parameters
@@ -220,11 +220,11 @@ def _own(parameters: Merge1D, number: int, count: int) -> Merge1D:
     return parameters.model_copy(update=own)
 
 
-def _open(parameters: Merge1D, frames: tuple[str, ...]) -> FrameSource:
+def _open(parameters: Merged, frames: tuple[str, ...]) -> FrameSource:
     return open_frames(frames, dataset=parameters.dataset, frames=parameters.frame_range, checksum=parameters.checksum)
 
 
-def _on_the_goniometer(parameters: Merge1D, source: FrameSource) -> list[Geometry]:
+def _on_the_goniometer(parameters: Merged, source: FrameSource) -> list[Geometry]:
     """Return the geometry of each frame."""
     goniometer = Goniometer.load(parameters.geometry[0])
     given = parameters.positions or goniometer.motors

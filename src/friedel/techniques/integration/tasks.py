@@ -192,8 +192,8 @@ class IntegrateRadial(Averages):
     """Where the azimuth of a whole circle begins: -180 degrees (pi) or 0."""
 
 
-class Merge1D(Averages):
-    """One powder pattern from frames of several geometries: a detector that moves, or several detectors."""
+class Merged(Averages):
+    """What merged patterns and cakes have in common."""
 
     geometry: FilePaths  # type: ignore[assignment]
     """PONI files: one for each file of frames (of several detectors, say), whose frames i are merged to pattern i; or
@@ -204,7 +204,14 @@ class Merge1D(Averages):
     0,10,20; by default the axes that are called like the motors."""
 
 
-class Merge2D(Merge1D):
+class Merge1D(Merged):
+    """One powder pattern from frames of several geometries: a detector that moves, or several detectors."""
+
+    covariance: bool = False
+    """Whether to give the covariances of neighbouring bins, which share pixels if these are split."""
+
+
+class Merge2D(Merged):
     """One cake from frames of several geometries: a detector that moves, or several detectors."""
 
     npt_azimuth: PositiveInt = 360
