@@ -372,6 +372,7 @@ def open_frames(
     frames: slice | str | None = None,
     roi: Region | str | None = None,
     checksum: bool = False,
+    incomplete: bool = False,
 ) -> FrameSource:
     """Open a stack of frames without reading them.
 
@@ -388,6 +389,9 @@ def open_frames(
         Rows and columns to keep, "y0:y1,x0:x1".
     checksum : bool
         Whether CBF images are compared with the checksum in their header; it costs more than decoding them.
+    incomplete : bool
+        Whether frames may be missing or damaged that can be told from the others: chunks that were never written, CBF
+        files after the first. Then only reading them is an error.
 
     Returns
     -------
@@ -416,11 +420,16 @@ def open_frames(
         if number not in sampled and first_cbf is not None and path.endswith(".cbf") and inside is None:
             opened.add([replace(first_cbf, path=path)], FoundAxes())
             continue
-        kind = recognise(path)
-        if kind == "hdf5":
-            _open_hdf5(path, inside or dataset, opened)
-            continue
-        segment, found = _open_image(path, kind, checksum)
+        try:
+            kind = recognise(path)
+            if kind == "hdf5":
+                _open_hdf5(path, inside or dataset, opened, incomplete)
+                continue
+            segment, found = _open_image(path, kind, checksum)
+        except FileError:
+            if not incomplete or first_cbf is None or not path.endswith(".cbf"):
+                raise
+            segment, found = replace(first_cbf, path=path), FoundAxes()
         first_cbf = first_cbf or (segment if isinstance(segment, CbfFrame) else None)
         opened.add([segment], found)
     return opened.source().select(frames, roi)
@@ -504,7 +513,7 @@ def _constants(values: dict[str, str], path: str) -> FoundAxes:
     return found
 
 
-def _open_hdf5(path: str, dataset: str | None, opened: _Opened) -> None:
+def _open_hdf5(path: str, dataset: str | None, opened: _Opened, incomplete: bool) -> None:
     with handles.examined(path) as file:
         stack = find_stack(file, dataset)
         items = [file[place] for place in stack.paths]
@@ -513,10 +522,10 @@ def _open_hdf5(path: str, dataset: str | None, opened: _Opened) -> None:
             # A series split over datasets: motors have one value for each frame of the whole.
             count = sum(item.shape[0] for item in items)
             axes = find_axes(file, stack.paths[0], (count,))
-            opened.add([segment for item in items for segment in dataset_segments(item)], axes)
+            opened.add([segment for item in items for segment in dataset_segments(item, incomplete=incomplete)], axes)
         else:
             for place, item in zip(stack.paths, items, strict=True):
-                opened.add(dataset_segments(item), find_axes(file, place, item.shape[:-2] or (1,)))
+                opened.add(dataset_segments(item, incomplete=incomplete), find_axes(file, place, item.shape[:-2] or (1,)))
         _find_corrections(file, path, stack.paths[0], opened)
 
 

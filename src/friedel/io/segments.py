@@ -142,6 +142,7 @@ class DecodedFrames:
             if dataset.chunks is not None and _chunk_storage(dataset) == "bslz4":
                 return self._from_chunks(dataset, indices)
             handles.need_filters(dataset)
+            self._check_written(dataset, indices)
             if len(dataset.shape) <= 3:
                 first, last = self.first + indices.start, self.first + indices.stop
                 found = dataset[()] if len(dataset.shape) == 2 else dataset[first : last : indices.step]
@@ -149,6 +150,16 @@ class DecodedFrames:
                 grid = [np.unravel_index(self.first + index, dataset.shape[:-2]) for index in indices]
                 found = np.stack([dataset[tuple(int(part) for part in place)] for place in grid])
         return np.ascontiguousarray(found.reshape(len(indices), *self.frame_shape), self.dtype)
+
+    def _check_written(self, dataset: h5py.Dataset, indices: range) -> None:
+        """HDF5 would fill in zeros for frames that are not there."""
+        leading = dataset.shape[:-2]
+        if dataset.chunks != (1,) * len(leading) + dataset.shape[-2:] or dataset.is_virtual:
+            return
+        for index in indices:
+            place = (*(int(part) for part in np.unravel_index(self.first + index, leading)), 0, 0)
+            if dataset.id.get_chunk_info_by_coord(place).byte_offset is None:
+                raise _never_written(self.path, self.dataset, _read_chunk_table(dataset)[1])
 
     def _from_chunks(self, dataset: h5py.Dataset, indices: range) -> NDArray[Any]:
         """Decode bitshuffle-LZ4 chunks here: HDF5's own filter trusts them, and crashes on damaged ones."""
@@ -351,8 +362,14 @@ def fabio_segment(path: str) -> FabioFrames:
 # ---- HDF5
 
 
-def dataset_segments(dataset: h5py.Dataset) -> list[Segment]:
+def dataset_segments(dataset: h5py.Dataset, *, incomplete: bool = False) -> list[Segment]:
     """Return the segments of a dataset; a virtual one is replaced by the datasets that it is made of.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    incomplete : bool
+        Whether frames may be missing that were not written yet, or never: then only reading them is an error.
 
     Raises
     ------
@@ -361,11 +378,11 @@ def dataset_segments(dataset: h5py.Dataset) -> list[Segment]:
     DataError
         If frames were never written.
     """
-    segments = _virtual_segments(dataset) if dataset.is_virtual else None
-    return segments if segments is not None else [_plain_segment(dataset)]
+    segments = _virtual_segments(dataset, incomplete) if dataset.is_virtual else None
+    return segments if segments is not None else [_plain_segment(dataset, incomplete)]
 
 
-def _plain_segment(dataset: h5py.Dataset) -> Segment:
+def _plain_segment(dataset: h5py.Dataset, incomplete: bool) -> Segment:
     path, shape = dataset.file.filename, dataset.shape
     stamp = stamp_of(path)
     frame_shape = (int(shape[-2]), int(shape[-1]))
@@ -381,8 +398,7 @@ def _plain_segment(dataset: h5py.Dataset) -> Segment:
     if dataset.chunks is not None and not dataset.is_virtual:
         one_frame = dataset.chunks == (1,) * (len(shape) - 2) + shape[-2:]
         storage = _chunk_storage(dataset) if plain and one_frame else "other"
-        written = dataset.id.get_num_chunks()
-        if one_frame and written < n_frames:
+        if one_frame and not incomplete and dataset.id.get_num_chunks() < n_frames:
             raise _never_written(path, dataset.name, _read_chunk_table(dataset)[1])
         if storage != "other":
             table = _read_chunk_table(dataset)
@@ -512,7 +528,7 @@ def _read_chunk_table(dataset: h5py.Dataset) -> tuple[NDArray[np.int64], NDArray
 # ---- virtual datasets
 
 
-def _virtual_segments(dataset: h5py.Dataset) -> list[Segment] | None:
+def _virtual_segments(dataset: h5py.Dataset, incomplete: bool) -> list[Segment] | None:
     """Return the segments of the sources, in order, or None if the mapping is not frame by frame."""
 
     if len(dataset.shape) != 3:
@@ -535,7 +551,7 @@ def _virtual_segments(dataset: h5py.Dataset) -> list[Segment] | None:
             if wanted is None or source.shape[1:] != dataset.shape[1:] or not same_type:
                 _check_sources(dataset)
                 return None
-            cut = cut_segments(dataset_segments(source), range(wanted[0], min(wanted[1], source.shape[0])))
+            cut = cut_segments(dataset_segments(source, incomplete=incomplete), range(wanted[0], min(wanted[1], source.shape[0])))
         pieces.append((target[0], target[1], cut))
     pieces.sort(key=lambda piece: piece[0])
     if not _is_complete(dataset, pieces):

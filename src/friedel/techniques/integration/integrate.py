@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import DataError, OutputError, ParameterError
+from friedel.core.errors import DataError, FileError, OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument import Geometry
 from friedel.io import (
@@ -39,6 +39,7 @@ from .options import MapOptions
 from .patterns import SUMS
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
+from .skipping import SKIPPED, TOLD, SkippingMap, SkippingSource, problem_of, ranges_of
 from .tasks import Averages, Integrate1D, Integrate2D, IntegrateRadial, Integration
 
 DESCRIBED_FILES = 100
@@ -119,7 +120,11 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
         return finished
     radial_map = build_map(parameters, source, bins, context)
     regions = pattern_regions(radial_map, source.n_frames)
-    streamed = StreamedMap(radial_map, context.device, context.runner.threads)
+    frames: Any = LabelledSource(source, factors, variance_source(parameters, source))
+    streamed: Any = StreamedMap(radial_map, context.device, context.runner.threads)
+    if parameters.on_error == "skip":
+        regions[SKIPPED] = RegionSpec((source.n_frames,), "u1")
+        frames, streamed = SkippingSource(frames), SkippingMap(streamed, regions)
     blocks = cut_blocks(
         source.n_frames,
         parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
@@ -128,17 +133,11 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
     with _sink(parameters, regions, record, in_memory) as sink:
         if sink.message:
             context.progress.message(sink.message)
-        context.runner.stream(
-            LabelledSource(source, factors, variance_source(parameters, source)),
-            streamed,
-            sink,
-            blocks,
-            context,
-            "Integrating",
-        )
+        context.runner.stream(frames, streamed, sink, blocks, context, "Integrating")
         arrays = {name: sink.read(name) for name in regions}
         result = label_patterns(radial_map, arrays, scan_axes(source))
-        lost = int(np.count_nonzero(np.asarray(arrays["valid_fraction"]) == 0))
+        skipped = tell_skipped(source, arrays, result, context)
+        lost = int(np.count_nonzero(np.asarray(arrays["valid_fraction"]) == 0)) - skipped
         result.attrs["frames_without_valid_pixels"] = lost
         if lost:
             context.progress.message(f"{lost} of {source.n_frames} frames have no valid pixel in the range.")
@@ -162,6 +161,23 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
     return stored
 
 
+def tell_skipped(source: FrameSource, arrays: Mapping[str, Any], result: xr.Dataset, context: Context) -> int:
+    """Note in a result and tell the user which frames were left out, and why; return how many."""
+    if SKIPPED not in arrays:
+        return 0
+    marks = np.asarray(arrays[SKIPPED])
+    numbers = np.flatnonzero(marks)
+    result[SKIPPED] = ("frame", marks, {"units": "", "long_name": "Whether the frame was damaged or missing"})
+    result.attrs["skipped_frames"] = ranges_of(numbers)
+    if len(numbers):
+        problems = [f"frame {number}: {problem_of(source, int(number))}" for number in numbers[:TOLD]]
+        more = [f"and {len(numbers) - TOLD} more"] if len(numbers) > TOLD else []
+        context.progress.message(
+            f"{len(numbers)} of {source.n_frames} frames were skipped: " + "\n  ".join(["", *problems, *more])
+        )
+    return len(numbers)
+
+
 def open_scan(parameters: Integration) -> FrameSource:
     """Open the frames that the parameters of a task name."""
     return open_frames(
@@ -169,6 +185,7 @@ def open_scan(parameters: Integration) -> FrameSource:
         dataset=parameters.dataset,
         frames=parameters.frame_range,
         checksum=parameters.checksum,
+        incomplete=isinstance(parameters, Averages) and parameters.on_error == "skip",
     )
 
 
@@ -304,7 +321,11 @@ def _tell_marked_pixels(source: FrameSource, radial_map: RadialMap, context: Con
     if radial_map.validity.dummy is not None or source.dtype.kind != "u" or source.region is not None:
         return
     largest = int(np.iinfo(source.dtype).max)
-    marked = int(np.count_nonzero((source.decoded(0, 1).reshape(-1) == largest) & ~radial_map.excluded.reshape(-1)))
+    try:
+        first = source.decoded(0, 1).reshape(-1)
+    except (FileError, DataError):
+        return  # told when it is integrated
+    marked = int(np.count_nonzero((first == largest) & ~radial_map.excluded.reshape(-1)))
     if marked:
         context.progress.message(
             f"{marked} pixels of the first frame hold {largest}, which usually marks invalid ones, and are averaged: "
@@ -385,6 +406,8 @@ def describe_files(
     count = len(files)
     if count > DESCRIBED_FILES:
         files = tuple(files[int(number)] for number in np.linspace(0, count - 1, DESCRIBED_FILES))
+    if getattr(parameters, "on_error", "stop") == "skip":
+        files = tuple(path for path in files if Path(path).exists())
     given = given_files(parameters)
     record = context.provenance.with_inputs([*given, *_masters(parameters, files), *files])
     return record.with_notes(frames=n_frames, frame_files=count, frame_files_hashed=len(files))

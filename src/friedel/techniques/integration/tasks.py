@@ -165,6 +165,9 @@ class Averages(Integration):
     variance."""
     std: bool = False
     """Whether to give the spread of single pixels in a bin too, beside the error of their mean."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do about frames that are damaged or missing: stop, or skip them: their patterns are not a number, and they
+    are listed in the result."""
 
 
 class Integrate1D(Averages):
