@@ -525,7 +525,9 @@ def _open_hdf5(path: str, dataset: str | None, opened: _Opened, incomplete: bool
             opened.add([segment for item in items for segment in dataset_segments(item, incomplete=incomplete)], axes)
         else:
             for place, item in zip(stack.paths, items, strict=True):
-                opened.add(dataset_segments(item, incomplete=incomplete), find_axes(file, place, item.shape[:-2] or (1,)))
+                opened.add(
+                    dataset_segments(item, incomplete=incomplete), find_axes(file, place, item.shape[:-2] or (1,))
+                )
         _find_corrections(file, path, stack.paths[0], opened)
 
 

@@ -551,7 +551,9 @@ def _virtual_segments(dataset: h5py.Dataset, incomplete: bool) -> list[Segment] 
             if wanted is None or source.shape[1:] != dataset.shape[1:] or not same_type:
                 _check_sources(dataset)
                 return None
-            cut = cut_segments(dataset_segments(source, incomplete=incomplete), range(wanted[0], min(wanted[1], source.shape[0])))
+            cut = cut_segments(
+                dataset_segments(source, incomplete=incomplete), range(wanted[0], min(wanted[1], source.shape[0]))
+            )
         pieces.append((target[0], target[1], cut))
     pieces.sort(key=lambda piece: piece[0])
     if not _is_complete(dataset, pieces):

@@ -49,7 +49,7 @@ def test_a_damaged_chunk_is_fatal_or_skipped_as_asked(scan, block_frames, error_
     whole = integrate(folder, folder / "scan.h5", **options)
     for number in (3, 11, 12):
         damage(folder / "scan.h5", number)
-    with pytest.raises(DataError, match=r"scan.*frame 3"):
+    with pytest.raises(DataError, match=r"scan.*frame (3|11|12):"):
         integrate(folder, folder / "scan.h5", **options)
     found = integrate(folder, folder / "scan.h5", on_error="skip", output=tmp_path / "out.h5", **options)
     assert found.attrs["skipped_frames"] == "3, 11-12"
