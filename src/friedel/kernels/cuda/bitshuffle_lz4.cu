@@ -52,33 +52,47 @@ __device__ __forceinline__ void copy_down(u8 *buffer, u32 lane, u32 to, u32 from
     __syncwarp();
 }
 
-// Copy what lies `offset` bytes before, again and again if that is less than `length`. Only bytes before `to` are read.
-__device__ __forceinline__ void copy_match(u8 *buffer, u32 lane, u32 to, u32 offset, u32 length) {
+// Repeat the `offset` bytes before, where that is 1, 2 or 4: whole words of a pattern.
+__device__ __forceinline__ void repeat_pattern(u8 *buffer, u32 lane, u32 to, u32 offset, u32 length) {
     const u8 *const from = buffer + to - offset;
-    __syncwarp();  // what follows may overwrite the coded bytes that said so
-    if (offset <= 4 && offset != 3 && length >= 32) {
-        // Long runs, the zeros of the planes that counts do not reach above all: whole words of a repeated pattern.
-        u32 pattern = 0;
+    u32 pattern = 0;
 #pragma unroll
-        for (u32 k = 0; k < 4; ++k) pattern |= (u32)from[k & (offset - 1)] << (8 * k);
-        const u32 head = (0 - to) & 3, words = (length - head) / 4, tail = head + 4 * words;
-        if (lane < head) buffer[to + lane] = (u8)(pattern >> (8 * lane));
-        const u32 turned = __funnelshift_r(pattern, pattern, 8 * head);
-        u32 *const aligned = reinterpret_cast<u32 *>(buffer + to + head);
-        for (u32 i = lane; i < words; i += 32) aligned[i] = turned;
-        if (lane < length - tail) buffer[to + tail + lane] = (u8)(turned >> (8 * lane));
-    } else if (offset >= length) {
-        for (u32 i = lane; i < length; i += 32) buffer[to + i] = from[i];
-    } else {
-        const u32 step = 32 % offset;
-        u32 place = lane % offset;
-        for (u32 i = lane; i < length; i += 32) {
-            buffer[to + i] = from[place];
-            place += step;
-            if (place >= offset) place -= offset;
-        }
-    }
+    for (u32 k = 0; k < 4; ++k) pattern |= (u32)from[k & (offset - 1)] << (8 * k);
+    const u32 head = (0 - to) & 3, words = (length - head) / 4, tail = head + 4 * words;
+    __syncwarp();  // what follows may overwrite the coded bytes that said so
+    if (lane < head) buffer[to + lane] = (u8)(pattern >> (8 * lane));
+    const u32 turned = __funnelshift_r(pattern, pattern, 8 * head);
+    u32 *const aligned = reinterpret_cast<u32 *>(buffer + to + head);
+    for (u32 i = lane; i < words; i += 32) aligned[i] = turned;
+    if (lane < length - tail) buffer[to + tail + lane] = (u8)(turned >> (8 * lane));
     __syncwarp();
+}
+
+// a modulo b, for numbers below 2^16: the quotient of floats is never off by one there.
+__device__ __forceinline__ u32 modulo(u32 a, u32 b) { return a - b * (u32)__fdividef((float)a + 0.5f, (float)b); }
+
+// Copy the literals of a sequence, and behind them the match `offset` bytes before its own place, which may reach into
+// the literals and into itself. Lanes take 32 bytes at a time; each finds the byte that its own repeats before `to`, or
+// in the literals where these lie in the input.
+__device__ __forceinline__ void copy_sequence(u8 *buffer, u32 lane, u32 to, u32 from, u32 literals, u32 offset, u32 length) {
+    const u32 total = literals + length;
+    const bool repeats = offset < length;
+    for (u32 done = 0; done < total; done += 32) {
+        const u32 i = done + lane;
+        u8 byte = 0;
+        if (i < literals) {
+            byte = buffer[from + i];
+        } else if (i < total) {
+            u32 place = i - literals;
+            if (repeats) place = modulo(place, offset);
+            place = to + literals - offset + place;
+            // Literals of this very step are not in their place yet; those of earlier ones are, and may be lost in the input.
+            byte = buffer[place >= to + done ? place - to + from : place];
+        }
+        __syncwarp();
+        if (i < total) buffer[to + i] = byte;
+        __syncwarp();
+    }
 }
 
 // Decode the LZ4 block buffer[in, in_end) to buffer[0, size). Any valid block of that size can be decoded in place if it
@@ -91,20 +105,32 @@ __device__ bool decode_in_place(u8 *buffer, u32 lane, u32 in, u32 in_end, u32 si
         u32 literals = token >> 4;
         if (literals == 15 && !extend(buffer, lane, in, in_end, literals)) return false;
         if (literals > in_end - in || literals > size - out || out > in) return false;
-        copy_down(buffer, lane, out, in, literals);
+        u32 from = in;
         in += literals;
-        out += literals;
-        if (in == in_end) return out == size;
-
+        if (in == in_end) {
+            copy_down(buffer, lane, out, from, literals);
+            return out + literals == size;
+        }
         if (in_end - in < 2) return false;
         const u32 offset = buffer[in] | (u32)buffer[in + 1] << 8;
         in += 2;
         u32 length = token & 15;
         if (length == 15 && !extend(buffer, lane, in, in_end, length)) return false;
         length += 4;
-        if (offset == 0 || offset > out || length > size - out || out + length > in) return false;
-        copy_match(buffer, lane, out, offset, length);
-        out += length;
+        const u32 before = out + literals;
+        if (offset == 0 || offset > before || length > size - before || before + length > in) return false;
+        // Long literals, and long runs of one value (the zeros of the planes that counts do not reach): by themselves.
+        const bool run = length >= 64 && offset <= 4 && offset != 3;
+        if (literals >= 64 || run) {
+            copy_down(buffer, lane, out, from, literals);
+            out = from = before;
+            literals = 0;
+        }
+        if (run)
+            repeat_pattern(buffer, lane, before, offset, length);
+        else
+            copy_sequence(buffer, lane, out, from, literals, offset, length);
+        out = before + length;
     }
     return false;
 }
@@ -148,10 +174,115 @@ __device__ __forceinline__ void join_bytes(const u64 *bytes, u32 *words) {
     }
 }
 
-// Undo bitshuffle of `count` elements (a multiple of 8) and write them to the frame.
-__device__ void unshuffle(const u8 *planes, u32 lane, u32 count, u8 *out) {
+// Write `words` to the frame, whose place may be aligned to bytes only.
+template <int WORDS>
+__device__ __forceinline__ void store_words(u8 *to, const u32 *words, bool aligned) {
+    if (!aligned) {
+        for (int i = 0; i < 4 * WORDS; ++i) to[i] = (u8)(words[i / 4] >> (8 * (i % 4)));
+    } else if constexpr (WORDS % 4 == 0) {
+#pragma unroll
+        for (int i = 0; i < WORDS; i += 4)
+            *reinterpret_cast<uint4 *>(to + 4 * i) = make_uint4(words[i], words[i + 1], words[i + 2], words[i + 3]);
+    } else {
+#pragma unroll
+        for (int i = 0; i < WORDS; i += 2) *reinterpret_cast<uint2 *>(to + 4 * i) = make_uint2(words[i], words[i + 1]);
+    }
+}
+
+// Exchange the bits of `a` that `mask` marks with those of `b` that lie `by` higher.
+__device__ __forceinline__ void exchange_bits(u32 &a, u32 &b, u32 by, u32 mask) {
+    const u32 t = ((a >> by) ^ b) & mask;
+    b ^= t;
+    a ^= t << by;
+}
+
+// Transpose 4 x 4 bytes: byte c of word r becomes byte r of word c.
+__device__ __forceinline__ void transpose_bytes(u32 &a, u32 &b, u32 &c, u32 &d) {
+    const u32 low_ab = __byte_perm(a, b, 0x5140), high_ab = __byte_perm(a, b, 0x7362);
+    const u32 low_cd = __byte_perm(c, d, 0x5140), high_cd = __byte_perm(c, d, 0x7362);
+    a = __byte_perm(low_ab, low_cd, 0x5410);
+    b = __byte_perm(low_ab, low_cd, 0x7632);
+    c = __byte_perm(high_ab, high_cd, 0x5410);
+    d = __byte_perm(high_ab, high_cd, 0x7632);
+}
+
+// Join byte k of 32 elements from a word of each of its 8 planes. Byte g of word e is that of element 8 g + e then.
+__device__ __forceinline__ void join_planes(u32 *w) {
+    // Where no lane has a bit, as in the planes above the counts, there is nothing to exchange.
+    if ((w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7]) == 0) return;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) exchange_bits(w[i], w[i + 4], 4, 0x0f0f0f0fu);
+#pragma unroll
+    for (int i = 0; i < 8; i += 4) {
+        exchange_bits(w[i], w[i + 2], 2, 0x33333333u);
+        exchange_bits(w[i + 1], w[i + 3], 2, 0x33333333u);
+    }
+#pragma unroll
+    for (int i = 0; i < 8; i += 2) exchange_bits(w[i], w[i + 1], 1, 0x55555555u);
+}
+
+// Undo bitshuffle of 32 elements for each lane at a time.
+__device__ void unshuffle_words(const u8 *planes, u32 lane, u32 count, u8 *out, bool aligned) {
     const u32 plane = count / 8;
-    const bool aligned = (reinterpret_cast<u64>(out) & (SIZE == 1 ? 7 : 15)) == 0;
+    for (u32 word = lane; word < plane / 4; word += 32) {
+        u32 w[SIZE][8];
+#pragma unroll
+        for (int k = 0; k < SIZE; ++k) {
+#pragma unroll
+            for (int b = 0; b < 8; ++b) w[k][b] = reinterpret_cast<const u32 *>(planes + (8 * k + b) * plane)[word];
+            join_planes(w[k]);
+        }
+        u8 *const to = out + (u64)word * 32 * SIZE;
+        if constexpr (SIZE == 1) {
+            transpose_bytes(w[0][0], w[0][1], w[0][2], w[0][3]);
+            transpose_bytes(w[0][4], w[0][5], w[0][6], w[0][7]);
+#pragma unroll
+            for (int g = 0; g < 4; ++g) {
+                const u32 words[2] = {w[0][g], w[0][4 + g]};
+                store_words<2>(to + 8 * g, words, aligned);
+            }
+        } else if constexpr (SIZE == 2) {
+            // Elements of group g: pairs of bytes g of w[0][e], w[1][e].
+            u32 words[4][4];
+#pragma unroll
+            for (int e = 0; e < 8; e += 2) {
+                u32 a = w[0][e], b = w[1][e], c = w[0][e + 1], d = w[1][e + 1];
+                transpose_bytes(a, b, c, d);
+                words[0][e / 2] = a;
+                words[1][e / 2] = b;
+                words[2][e / 2] = c;
+                words[3][e / 2] = d;
+            }
+#pragma unroll
+            for (int g = 0; g < 4; ++g) store_words<4>(to + 16 * g, words[g], aligned);
+        } else {
+#pragma unroll
+            for (int part = 0; part < SIZE; part += 4)
+#pragma unroll
+                for (int e = 0; e < 8; ++e)
+                    transpose_bytes(w[part][e], w[part + 1][e], w[part + 2][e], w[part + 3][e]);
+            // Now w[part + g][e] is that part of element 8 g + e.
+#pragma unroll
+            for (int g = 0; g < 4; ++g) {
+                if constexpr (SIZE == 4) {
+                    store_words<8>(to + 32 * g, w[g], aligned);
+                } else {
+                    u32 words[16];
+#pragma unroll
+                    for (int e = 0; e < 8; ++e) {
+                        words[2 * e] = w[g][e];
+                        words[2 * e + 1] = w[4 % SIZE + g][e];
+                    }
+                    store_words<16>(to + 64 * g, words, aligned);
+                }
+            }
+        }
+    }
+}
+
+// Undo bitshuffle of 8 elements for each lane at a time: blocks at the end of a frame may be of any multiple of 8.
+__device__ void unshuffle_bytes(const u8 *planes, u32 lane, u32 count, u8 *out, bool aligned) {
+    const u32 plane = count / 8;
     for (u32 group = lane; group < plane; group += 32) {
         u64 bytes[SIZE];
         u32 words[2 * SIZE];
@@ -163,22 +294,20 @@ __device__ void unshuffle(const u8 *planes, u32 lane, u32 count, u8 *out) {
                 low |= (u32)planes[(8 * k + b) * plane + group] << (8 * b);
                 high |= (u32)planes[(8 * k + 4 + b) * plane + group] << (8 * b);
             }
-            bytes[k] = (u64)high << 32 | low;
-            if (bytes[k]) bytes[k] = transpose_bits(bytes[k]);
+            bytes[k] = transpose_bits((u64)high << 32 | low);
         }
         join_bytes(bytes, words);
-        u8 *const to = out + (u64)group * 8 * SIZE;
-        if (!aligned) {
-            for (int i = 0; i < 8 * SIZE; ++i) to[i] = (u8)(words[i / 4] >> (8 * (i % 4)));
-        } else if constexpr (SIZE == 1) {
-            *reinterpret_cast<uint2 *>(to) = make_uint2(words[0], words[1]);
-        } else {
-#pragma unroll
-            for (int i = 0; i < SIZE / 2; ++i)
-                reinterpret_cast<uint4 *>(to)[i] =
-                    make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
-        }
+        store_words<2 * SIZE>(out + (u64)group * 8 * SIZE, words, aligned);
     }
+}
+
+// Undo bitshuffle of `count` elements (a multiple of 8) and write them to the frame.
+__device__ __forceinline__ void unshuffle(const u8 *planes, u32 lane, u32 count, u8 *out) {
+    const bool aligned = (reinterpret_cast<u64>(out) & (SIZE == 1 ? 7 : 15)) == 0;
+    if (count % 32 == 0)
+        unshuffle_words(planes, lane, count, out, aligned);
+    else
+        unshuffle_bytes(planes, lane, count, out, aligned);
 }
 
 // Decode block blockIdx.x * warps + warp of frame blockIdx.y.

@@ -19,13 +19,13 @@ using Tables = nb::ndarray<uint32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>
 
 constexpr size_t buffer_alignment = 16;
 
-// Copy the buffers behind one another, each to a multiple of 16; note where. Returns the bytes used.
+// Find places for the buffers behind one another, each at a multiple of 16. Returns the bytes used.
 static size_t place_buffers(const std::vector<Bytes> &buffers, WritableBytes out, Row<uint64_t> starts) {
     if (buffers.size() > starts.size()) throw nb::value_error("a start for each buffer is needed");
     size_t used = 0;
     for (size_t f = 0; f < buffers.size(); ++f) {
-        starts(f) = used;
-        used += (buffers[f].size() + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
+        starts(f) = (used + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
+        used = starts(f) + buffers[f].size();
     }
     if (used > out.size()) throw nb::value_error("the buffers do not fit");
     return used;

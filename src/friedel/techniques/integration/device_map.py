@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from friedel.core.errors import DeviceError
 from friedel.device import cuda
 from friedel.device.choice import gpu_numbers
-from friedel.kernels.cuda_decode import FrameLoader, staging_for
+from friedel.kernels.cuda_decode import FrameLoader, copied, staging_for
 from friedel.kernels.cuda_scatter import CudaScatter
 from friedel.kernels.decode import decode
 from friedel.kernels.encoded import EncodedFrames
@@ -224,14 +224,14 @@ class Lane:
                 made["variance_of_pairs"] = work.sum(
                     placed(plan.pairs.scatter, self.device), frames, block.variance
                 ).variance
-            fetched, damaged = self._fetch(made), self.loader.damaged()
+            fetched, damaged = self._fetch(made, work.threads), self.loader.damaged()
         # Sums that all frames share come as one row.
         found = {name: values if len(values) == n else np.repeat(values, n, axis=0) for name, values in fetched.items()}
         if not averaging.weighted:
             found["valid_fraction"] *= np.float32(scatter.total_count / (plan.total_count or 1.0))
         return found, damaged
 
-    def _fetch(self, arrays: Mapping[str, Any]) -> Arrays:
+    def _fetch(self, arrays: Mapping[str, Any], threads: int) -> Arrays:
         """Copy arrays to the host; waits for the stream."""
         xp = cuda.array_module()
         ends = np.cumsum([0, *(-(-array.nbytes // 64) * 64 for array in arrays.values())])
@@ -243,7 +243,7 @@ class Lane:
             if array.nbytes:
                 cuda.to_host(found[name], xp.ascontiguousarray(array))
         cuda.wait_for(self.stream)
-        return {name: values.copy() for name, values in found.items()}
+        return {name: copied(values, threads) for name, values in found.items()}
 
 
 @dataclass(frozen=True)
