@@ -278,3 +278,28 @@ class TestCluster:
             make_runner(scheduler="tcp://127.0.0.1:1"),
         ):
             pass
+
+
+def test_a_plan_can_say_how_many_blocks_are_worth_working_on_at_once() -> None:
+    """A GPU is kept busy by a few threads, whatever the number of cores; so many read, too."""
+    working, most = 0, 0
+    lock = threading.Lock()
+
+    class Plan:
+        at_once = 3
+
+        def __call__(self, items: np.ndarray) -> np.ndarray:
+            nonlocal working, most
+            with lock:
+                working += 1
+                most = max(most, working)
+            time.sleep(0.01)
+            with lock:
+                working -= 1
+            return items
+
+    sink = ListSink()
+    runner = ThreadRunner(8)
+    runner.stream(Numbers(), Plan(), sink, cut_blocks(30, 2), Context(runner), "")
+    assert most <= 3
+    assert sorted(sink.committed) == list(range(15))

@@ -17,7 +17,7 @@ READ_AHEAD = 2
 
 
 class ThreadRunner:
-    """Processes as many blocks at a time as there are threads, while one more thread reads ahead.
+    """Processes as many blocks at a time as there are threads, while one more thread reads ahead (several, for a GPU).
 
     At most ``threads + READ_AHEAD`` blocks are in memory, unless the plan asks for another number. Plans
     release the GIL, so the threads run side by side.
@@ -43,8 +43,9 @@ class ThreadRunner:
     ) -> None:
         """Apply `plan` to each block that `sink` still lacks; see `friedel.core.context.Runner`."""
         pending = sink.pending(blocks)
-        # A plan that works on a GPU knows how many blocks keep it busy.
-        at_once = getattr(plan, "at_once", None) or self.threads
+        # A plan that works on a GPU knows how many blocks keep it busy; one reader would not.
+        wanted: int | None = getattr(plan, "at_once", None)
+        at_once, readers = wanted or self.threads, min(wanted or 1, self.threads)
         waiting = deque(pending)
         running: set[Future[Block]] = set()
 
@@ -54,7 +55,7 @@ class ThreadRunner:
 
         with (
             stage_of(context, blocks, pending, label, unit) as advance,
-            ThreadPoolExecutor(1, "read") as reader,
+            ThreadPoolExecutor(readers, "read") as reader,
             ThreadPoolExecutor(at_once, "apply") as workers,
         ):
             try:

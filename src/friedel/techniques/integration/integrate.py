@@ -30,6 +30,7 @@ from friedel.io import (
     write_pattern,
 )
 from friedel.io.frames import expand, parse_region
+from friedel.kernels.encoded import EncodedFrames
 
 from .corrections import image_for
 from .estimators import Estimator, Mean, Percentile, SigmaClip
@@ -68,7 +69,10 @@ class LabelledSource:
     def read(self, block: Block) -> FrameBlock:
         """Return the frames of a block in the cheapest form."""
         frames = self.source.read(block)
-        labels = tuple(self.source.label(number) for number in range(block.start, block.stop))
+        if isinstance(frames, EncodedFrames):
+            labels = frames.labels
+        else:
+            labels = tuple(self.source.label(number) for number in range(block.start, block.stop))
         part = slice(block.start, block.stop)
         normalization = None if self.normalization is None else self.normalization[part]
         return FrameBlock(frames, labels, normalization, self._variance(block))
