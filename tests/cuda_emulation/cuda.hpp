@@ -45,7 +45,7 @@ namespace emulation {
 
 constexpr std::size_t stack_bytes = 64 * 1024;
 
-enum class State { ready, at_warp_barrier, at_block_barrier, done };
+enum class State { ready, at_warp_barrier, at_block_barrier, at_place, done };
 
 struct Fibre {
     ucontext_t context;
@@ -64,6 +64,25 @@ inline void wait(State state) {
     swapcontext(&fibres[current].context, &scheduler);
 }
 inline void wait_for_warp() { wait(State::at_warp_barrier); }
+
+// Places where some of the threads of a block meet (PTX bar.sync, bar.arrive).
+struct Place {
+    int arrived = 0;
+    std::vector<int> waiting;
+};
+inline Place places[16];
+inline void arrive(int place, int threads) {
+    Place &here = places[place];
+    if (++here.arrived < threads) return;
+    for (int thread : here.waiting) fibres[thread].state = State::ready;
+    here = {};
+}
+inline void meet(int place, int threads) {
+    places[place].waiting.push_back(current);
+    fibres[current].state = State::at_place;
+    arrive(place, threads);
+    if (fibres[current].state == State::at_place) wait(State::at_place);
+}
 
 }  // namespace emulation
 
@@ -207,6 +226,8 @@ inline void run_block() {
         for (int warp = 0; warp < threads; warp += 32) any |= released(warp, min(warp + 32, threads), State::at_warp_barrier);
         any |= released(0, threads, State::at_block_barrier);
     }
+    for (auto &place : places)
+        if (place.arrived) std::abort();  // some have come to a place where the others never will
     for (const auto &fibre : fibres)
         if (fibre.state != State::done) std::abort();  // threads wait for one another for ever
 }

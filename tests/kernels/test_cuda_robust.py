@@ -80,20 +80,20 @@ def test_types(on, dtype):
 @pytest.mark.parametrize("model", ["azimuthal", "poisson"])
 def test_large_bins_have_a_block_of_threads(on, model, monkeypatch):
     monkeypatch.setattr(cuda_robust, "_LARGE_BIN", 100)
-    assert plan_of(rings()).group == 256
+    assert plan_of(rings()).lanes is None
     assert_agrees(rings(), noisy(), corrections(), error_model=model)
-    monkeypatch.setattr(cuda_robust, "_CACHE_BYTES", {True: 3000, False: 3000})
+    monkeypatch.setattr(cuda_robust, "_LARGE_BYTES", 3000)
     assert_agrees(rings(), noisy(), corrections(), error_model=model)
 
 
 def test_bins_that_are_too_large_to_be_kept(on, monkeypatch):
-    monkeypatch.setattr(cuda_robust, "_CACHE_BYTES", {True: 8000, False: 8000})
+    monkeypatch.setattr(cuda_robust, "_SMALL_BYTES", 8000)
     assert_agrees(rings(), noisy(), corrections(), error_model="hybrid")
 
 
 def test_bins_of_a_few_pixels(on):
     pixel_map = radial_map(SHAPE, n_bins=700, splitting=False)
-    assert plan_of(pixel_map).group <= 2
+    assert plan_of(pixel_map).lanes <= 2
     assert_agrees(pixel_map, noisy(), error_model="azimuthal", threshold=1.5)
 
 

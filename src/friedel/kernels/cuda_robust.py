@@ -28,13 +28,14 @@ from .scatter import BinSums
 
 _MODELS: dict[ClipModel, int] = {"azimuthal": 0, "poisson": 1, "variance": 2, "hybrid": 3}
 
-# Threads for a bin: a block for bins of many pixels, else some lanes of a warp with a few pixels each.
-_THREADS = 256
+# A bin of many pixels has a block of threads, and as much shared memory as it needs: the more of it, the fewer blocks
+# run side by side, and the more threads each has. Small bins have some lanes of a warp, with a few pixels each.
 _LARGE_BIN = 512
+_THREADS_OF_LARGE = ((54 * 1024, 256), (110 * 1024, 512), (1 << 30, 1024))
+_THREADS = 256
 _ENTRIES_OF_LANE = 8
-
-# Shared memory of a block, in bytes, for the pixels: two blocks of large bins, or four of small ones, run side by side.
-_CACHE_BYTES = {True: 100 * 1024, False: 48 * 1024}
+_SMALL_BYTES = 48 * 1024
+_LARGE_BYTES = 200 * 1024
 
 _ENTRY_ARRAYS = ("starts", "pixels", "shares", "weights", "dark", "dark_variance")
 
@@ -51,8 +52,8 @@ class CudaRobustScatter:
     device : int
     total_count : float
         Σ c over all pixels and bins.
-    group : int
-        Threads for a bin.
+    lanes : int or None
+        Threads for a bin; None if it has a block of its own.
     largest : int
         Entries of the largest bin.
     arrays : dict of str to device array or None
@@ -65,7 +66,7 @@ class CudaRobustScatter:
     n_bins: int
     device: int
     total_count: float
-    group: int
+    lanes: int | None
     largest: int
     arrays: Mapping[str, Any] = field(repr=False)
     lengths: Any = field(repr=False)
@@ -75,9 +76,9 @@ class CudaRobustScatter:
         """Put a plan on a device."""
         lengths = np.diff(plan.starts)
         mean, largest = len(plan.pixels) / max(plan.n_bins, 1), int(lengths.max(initial=0))
-        group = _THREADS
+        lanes = None
         if largest <= _LARGE_BIN or mean <= _LARGE_BIN / 4:
-            group = 1 << min(max(math.ceil(math.log2(max(mean / _ENTRIES_OF_LANE, 1))), 0), 5)
+            lanes = 1 << min(max(math.ceil(math.log2(max(mean / _ENTRIES_OF_LANE, 1))), 0), 5)
         total = float(len(plan.pixels)) if plan.shares is None else float(plan.shares.sum(dtype=np.float64))
         arrays = {
             "starts": plan.starts,
@@ -89,7 +90,7 @@ class CudaRobustScatter:
         }
         with cuda.using(device):
             held = on_device(arrays)
-        return cls(plan.n_pixels, plan.n_bins, device, total, group, largest, held, lengths)
+        return cls(plan.n_pixels, plan.n_bins, device, total, lanes, largest, held, lengths)
 
     @property
     def nbytes(self) -> int:
@@ -145,14 +146,15 @@ class CudaRobustScatter:
             frames = xp.ascontiguousarray(frames)
             given = None if variance is None else variances_on_device(variance, n, self.n_pixels)
             marks = Marks.of(np.dtype(frames.dtype), dummy, delta_dummy)
-            cached, keep_starts, keep_words = self._caching(frames.dtype)
+            layout = self._layout(np.dtype(frames.dtype))
+            keep_starts, keep_words = self._kept_outside(layout)
             keep = xp.empty((n, keep_words), np.uint32) if keep_words else None
             sums = [xp.empty((n, self.n_bins)) for _ in range(6)]
             negative = xp.zeros(n, np.uint64)
             if n and self.n_bins:
-                self._kernel(frames.dtype, error_model, cached, marks)(
-                    (-(-self.n_bins // (_THREADS // self.group)) * n,),
-                    (_THREADS,),
+                self._kernel(frames.dtype, error_model, layout, marks)(
+                    (-(-self.n_bins // layout.groups) * n,),
+                    (layout.threads,),
                     pointers(
                         frames,
                         np.int32(n),
@@ -170,7 +172,7 @@ class CudaRobustScatter:
                         *sums,
                         negative,
                     ),
-                    shared_mem=self._shared_bytes(np.dtype(frames.dtype), cached),
+                    shared_mem=layout.shared_bytes,
                 )
             signal, normalization, normalization_squared, count, spread, rejected = sums
             return BinSums(
@@ -190,31 +192,29 @@ class CudaRobustScatter:
         with cuda.using(self.device, stream):
             return patterns(sums, self.total_count, self.device, factor=factor, empty=empty, deviations=deviations)
 
-    def _caching(self, dtype: Any) -> tuple[int, Any, int]:
-        """Return how many entries of a bin are cached, and where the bits of larger bins lie in so many words."""
-        large = self.group == _THREADS
-        room = min(_CACHE_BYTES[large], cuda.limits(self.device).shared_bytes - 2048)
-        each = self._bytes_of_entry(np.dtype(dtype)) + 1
-        cached = max(min(self.largest, room * self.group // _THREADS // each), 1)
-        if self.largest <= cached:
-            return cached, None, 0
-        words = np.where(self.lengths > cached, -(-self.lengths // (32 * self.group)) * self.group, 0)
-        return cached, np.cumsum(words) - words, int(words.sum())
+    def _layout(self, dtype: np.dtype[Any]) -> Layout:
+        each = dtype.itemsize + 4 * (self.arrays["weights"] is not None) + 4 * (self.arrays["shares"] is not None)
+        room = cuda.limits(self.device).shared_bytes - 4096
+        if self.lanes is None:
+            cached = max(min(self.largest, min(room, _LARGE_BYTES) // (each + 1)), 1)
+            threads = next(threads for most, threads in _THREADS_OF_LARGE if cached * each <= most)
+            return Layout(threads, threads, cached, each)
+        cached = min(room, _SMALL_BYTES) * self.lanes // _THREADS // (each + 1)
+        return Layout(_THREADS, self.lanes, max(min(self.largest, cached), 1), each)
 
-    def _bytes_of_entry(self, dtype: np.dtype[Any]) -> int:
-        return dtype.itemsize + 4 * (self.arrays["weights"] is not None) + 4 * (self.arrays["shares"] is not None)
+    def _kept_outside(self, layout: Layout) -> tuple[Any, int]:
+        """Return where the bits of the bins that are not cached lie in the words of a frame, and how many there are."""
+        if self.largest <= layout.cached:
+            return None, 0
+        words = np.where(self.lengths > layout.cached, layout.keep_words(self.lengths), 0)
+        return np.cumsum(words) - words, int(words.sum())
 
-    def _shared_bytes(self, dtype: np.dtype[Any], cached: int) -> int:
-        groups = _THREADS // self.group
-        keep_words = -(-cached // (32 * self.group)) * self.group
-        return 48 + groups * (self._bytes_of_entry(dtype) * cached + 4 * keep_words)
-
-    def _kernel(self, dtype: Any, error_model: ClipModel, cached: int, marks: Marks) -> cuda.Kernel:
+    def _kernel(self, dtype: Any, error_model: ClipModel, layout: Layout, marks: Marks) -> cuda.Kernel:
         defines = pixel_macros(dtype) | {
             "MODEL": _MODELS[error_model],
-            "GROUP": self.group,
-            "THREADS": _THREADS,
-            "CACHED": cached,
+            "GROUP": layout.group,
+            "THREADS": layout.threads,
+            "CACHED": layout.cached,
             "SHARED_PIXELS": int(self.arrays["shares"] is not None),
             "WEIGHTED": int(self.arrays["weights"] is not None),
             "DARK": int(self.arrays["dark"] is not None),
@@ -222,3 +222,36 @@ class CudaRobustScatter:
             "MARKED": int(marks.marked),
         }
         return cuda.load_kernel(SOURCES / "clip.cu", "clip", defines, self.device)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the kernel's threads share the bins.
+
+    Attributes
+    ----------
+    threads, group : int
+        Threads of a block, and of a bin.
+    cached : int
+        Entries of a bin that are kept in shared memory; of larger bins none are.
+    bytes_of_entry : int
+    """
+
+    threads: int
+    group: int
+    cached: int
+    bytes_of_entry: int
+
+    @property
+    def groups(self) -> int:
+        """Bins of a block."""
+        return self.threads // self.group
+
+    def keep_words(self, entries: Any) -> Any:
+        """Return the words that hold a bit for each of so many entries."""
+        return -(-entries // (32 * self.group)) * self.group
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block."""
+        return 48 + self.groups * int(self.bytes_of_entry * self.cached + 4 * self.keep_words(self.cached))

@@ -253,7 +253,7 @@ class CudaScatter:
         defines |= {"STAGES": stages, "FRAMES": at_once}
         cuda.load_kernel(SOURCES / "scatter.cu", "scatter", defines, self.device)(
             (-(-n // at_once) * tiles.n_pieces,),
-            (TILE_THREADS,),
+            (TILE_THREADS + tiles.adders,),
             pointers(
                 frames,
                 np.int32(n),

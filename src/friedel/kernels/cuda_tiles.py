@@ -12,6 +12,9 @@ THREADS = 512
 MOST_ENTRIES = 32
 TILES_OF_PIECE = 8
 
+# Threads that add the slots, where shares are all 1 and where they are not: there the others take longer.
+ADDERS = {True: 256, False: 128}
+
 # Pixel numbers in a tile, times 4, are kept in 16 bits.
 MOST_PIXELS = 16384
 _STEP = 512
@@ -37,8 +40,10 @@ class TilePlan:
         Entries of a thread, even.
     slots : int
         Slots of a tile, at most: one for each run of entries of one bin that one thread has.
-    bins_of_thread : int
-        Bins of a tile for each thread, at most.
+    adders : int
+        Threads that add the slots.
+    bins_of_adder : int
+        Bins of a tile for each of these, at most.
     whole : bool
         Whether all shares are 1.
     arrays : dict of str to ndarray
@@ -51,7 +56,8 @@ class TilePlan:
     tile: int
     entries: int
     slots: int
-    bins_of_thread: int
+    adders: int
+    bins_of_adder: int
     whole: bool
     arrays: dict[str, npt.NDArray[Any] | None]
 
@@ -118,7 +124,8 @@ class TilePlan:
             tile,
             entries,
             int(in_tile.max()),
-            int(-(-np.diff(bin_starts).max() // THREADS)),
+            ADDERS[whole],
+            int(-(-np.diff(bin_starts).max() // ADDERS[whole])),
             whole,
             {
                 "offsets": offsets.view(np.uint32),
@@ -143,7 +150,8 @@ class TilePlan:
             "TILE": self.tile,
             "ENTRIES": self.entries,
             "THREADS": THREADS,
-            "BINS_OF_THREAD": self.bins_of_thread,
+            "ADDERS": self.adders,
+            "BINS_OF_ADDER": self.bins_of_adder,
             "SLOTS": self.slots,
             "SHARED_PIXELS": int(not self.whole),
         }

@@ -1,10 +1,10 @@
 // Sums of pixels over bins at the speed at which memory gives the frames.
 //
 // A frame is cut into tiles of TILE consecutive pixels. The copy engine brings tile after tile to shared memory while
-// the threads sum the ones before. The entries of a tile are sorted by bin and dealt to the threads in order, ENTRIES
-// to each: a thread adds runs of entries of the same bin in registers and puts one sum for each run into a slot; then
-// the slots of a bin, which lie side by side, are added to its accumulator in shared memory. A thread keeps its entries
-// in registers for FRAMES frames, so that the map is read once for them all.
+// the threads sum the ones before. The entries of a tile are sorted by bin and dealt to THREADS threads in order,
+// ENTRIES to each: a thread adds runs of entries of the same bin in registers and puts one sum for each run into a slot.
+// The slots of a bin lie side by side; ADDERS other threads add them to its accumulator in shared memory meanwhile. A
+// thread keeps its entries in registers for FRAMES frames, so that the map is read once for them all.
 //
 // Nobody adds where another one adds, and the order follows from the map alone: a piece (some consecutive tiles) of a
 // frame always gives the same bits, and so do the pieces together (`merge`).
@@ -14,8 +14,8 @@
 //   POISSON               whether the variances max(1, raw) are summed
 //   SHARED_PIXELS         whether the entries carry shares c (otherwise c = 1)
 //   CHECKED, MARKED       whether pixels can be invalid; whether a value marks them
-//   TILE, ENTRIES, THREADS, STAGES, FRAMES
-//   BINS_OF_THREAD        bins of a tile for each thread, at most
+//   TILE, ENTRIES, THREADS, ADDERS, STAGES, FRAMES
+//   BINS_OF_ADDER         bins of a tile for each adder, at most
 //   SLOTS                 slots of a tile, at most
 
 // Pixels that a thread reads before it looks at the first: the compiler cannot tell that writing slots leaves them alone.
@@ -31,6 +31,8 @@ __device__ void fence_barriers() {}
 __device__ void fence_copies() {}
 __device__ void copy_tile(void *to, const void *from, unsigned bytes, u64 *barrier) { memcpy(to, from, bytes); }
 __device__ void barrier_wait(u64 *barrier, unsigned parity) {}
+__device__ void meet(int place, int threads) { emulation::meet(place, threads); }
+__device__ void arrive(int place, int threads) { emulation::arrive(place, threads); }
 #else
 __device__ unsigned shared_address(const void *pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
@@ -58,7 +60,17 @@ __device__ void barrier_wait(u64 *barrier, unsigned parity) {
         "r"(parity)
         : "memory");
 }
+// Waits at a place until so many threads have come; or comes without waiting.
+__device__ void meet(int place, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(place), "r"(threads) : "memory"); }
+__device__ void arrive(int place, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(place), "r"(threads) : "memory");
+}
 #endif
+
+// Places to meet; 0 is that of __syncthreads. Of each of the first two there is one for each set of slots.
+#define WRITTEN 1
+#define ADDED 3
+#define REST_COPIED 5
 
 // Where a tile of a frame lies: copies start and end at multiples of 16 bytes and never pass the end of the frames;
 // the last bytes, if they are not 16, are left to the threads.
@@ -205,7 +217,7 @@ __device__ void add_slot(const Slot &slot, double &s, double &v) {
 // The bins of tile t are tile_bins[bin_starts[t]] up to tile_bins[bin_starts[t + 1]]; their slots are those from
 // bin_slots (low half) up to bin_slots (high half).
 // Output: sums, shape (n_frames, n_pieces, n_bins, POISSON ? 2 : 1): S, V; invalid[frame] is set if there are any.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) scatter(
+extern "C" __global__ void __launch_bounds__(THREADS + ADDERS, 1) scatter(
     const PIXEL *__restrict__ frames, int n_frames, long long n_pixels, int n_bins, int n_tiles, int tiles_of_piece,
     int n_pieces, const unsigned *__restrict__ offsets, const float *__restrict__ shares,
     const unsigned *__restrict__ ends, const unsigned *__restrict__ counted,
@@ -231,9 +243,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) scatter(
     const int first_tile = piece * tiles_of_piece, last_tile = min(first_tile + tiles_of_piece, n_tiles);
     const int thread = threadIdx.x;
 
-    for (int i = thread; i < FRAMES * parts * n_bins; i += THREADS) accumulators[i] = 0;
+    for (int i = thread; i < FRAMES * parts * n_bins; i += THREADS + ADDERS) accumulators[i] = 0;
     if (thread < FRAMES) below_zero[thread] = 0;
-    int copied_tile = first_tile, copied_frame = 0, copied_stage = 0;  // what thread 0 copies next
+    int copied_tile = first_tile, copied_frame = 0, copied_stage = 0;  // what the first adder copies next
     const auto copy_next = [&] {
         if (copied_tile >= last_tile) return;
         const Span from = span_of(frames, n_frames, n_pixels, first_frame + copied_frame, copied_tile);
@@ -242,126 +254,138 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) scatter(
         copied_stage = copied_stage + 1 == STAGES ? 0 : copied_stage + 1;
         if (++copied_frame == frames_here) copied_frame = 0, ++copied_tile;
     };
-    if (thread == 0) {
+    if (thread == THREADS) {
         for (int stage = 0; stage < STAGES; ++stage) barrier_init(barriers + stage);
         fence_barriers();
         for (int stage = 0; stage < STAGES; ++stage) copy_next();
     }
     __syncthreads();
 
-    int stage = 0, turn = 0;
-    unsigned parity = 0;
-#if CHECKED
-    unsigned has_invalid = 0;  // a bit for each frame
-#endif
-    for (int tile = first_tile; tile < last_tile; ++tile) {
-        unsigned my_offsets[ENTRIES / 2];
+    const int turns = (last_tile - first_tile) * frames_here;
+    int turn = 0;
+    if (thread >= THREADS) {
+        const int adder = thread - THREADS;
+        for (int tile = first_tile; tile < last_tile; ++tile) {
+            const int bin_start = bin_starts[tile], bin_end = bin_starts[tile + 1];
+            int my_bins[BINS_OF_ADDER];
+            unsigned my_slots[BINS_OF_ADDER];
 #pragma unroll
-        for (int j = 0; j < ENTRIES / 2; ++j)
-            my_offsets[j] = offsets[((long long)tile * (ENTRIES / 2) + j) * THREADS + thread];
-#if SHARED_PIXELS
-        float my_shares[ENTRIES];
-#pragma unroll
-        for (int j = 0; j < ENTRIES; ++j) my_shares[j] = shares[((long long)tile * ENTRIES + j) * THREADS + thread];
-#endif
-        const unsigned my_ends = ends[(long long)tile * THREADS + thread];
-#if PIXEL_IS_SIGNED
-        const unsigned my_counted = counted[(long long)tile * THREADS + thread];
-#endif
-        const int my_slot = first_slots[(long long)tile * THREADS + thread];
-        const int bin_start = bin_starts[tile], bin_end = bin_starts[tile + 1];
-        int my_bins[BINS_OF_THREAD];
-        unsigned my_slots[BINS_OF_THREAD];
-#pragma unroll
-        for (int m = 0; m < BINS_OF_THREAD; ++m) {
-            const int at = bin_start + m * THREADS + thread;
-            my_bins[m] = at < bin_end ? tile_bins[at] : -1;
-            my_slots[m] = at < bin_end ? bin_slots[at] : 0;
-        }
-#pragma unroll 1
-        for (int frame = 0; frame < frames_here; ++frame) {
-            barrier_wait(barriers + stage, parity);
-            const Span from = span_of(frames, n_frames, n_pixels, first_frame + frame, tile);
-            unsigned char *const tile_memory = stages + stage * stage_bytes;
-            if (from.rest) {  // of the last frame's last tile, if at all
-                unsigned char *const to = tile_memory + (from.high - from.low);
-                if (thread < from.rest) to[thread] = from.high[thread];
-                fence_copies();
-                __syncthreads();
+            for (int m = 0; m < BINS_OF_ADDER; ++m) {
+                const int at = bin_start + m * ADDERS + adder;
+                my_bins[m] = at < bin_end ? tile_bins[at] : -1;
+                my_slots[m] = at < bin_end ? bin_slots[at] : 0;
             }
-            const unsigned char *const pixels = tile_memory + from.shift;
-            Slot *const my_turn = slots + turn * SLOTS;
-            Slot *slot = my_turn + my_slot;
-            Run run = {};
-            int below = 0;
+#pragma unroll 1
+            for (int frame = 0; frame < frames_here; ++frame, ++turn) {
+                meet(WRITTEN + turn % 2, THREADS + ADDERS);
+                if (adder == 0) copy_next();  // the tile has been read
+                const Slot *const of_turn = slots + turn % 2 * SLOTS;
 #pragma unroll
-            for (int batch = 0; batch < ENTRIES; batch += BATCH) {
-                PIXEL raws[BATCH];
-#pragma unroll
-                for (int k = 0; k < BATCH; ++k) {
-                    const int j = batch + k;
-                    if (j >= ENTRIES) break;
-                    const unsigned offset = j % 2 ? my_offsets[j / 2] >> 16 : my_offsets[j / 2] & 0xffffu;
-                    raws[k] = *(const PIXEL *)(pixels + offset / (4 / PIXEL_BYTES));
+                for (int m = 0; m < BINS_OF_ADDER; ++m) {
+                    if (my_bins[m] < 0) continue;
+                    double *const at = accumulators + ((long long)frame * n_bins + my_bins[m]) * parts;
+                    double s = at[0], v = 0;
+                    if (POISSON) v = at[parts - 1];
+                    for (unsigned i = my_slots[m] & 0xffffu; i < my_slots[m] >> 16; ++i) add_slot(of_turn[i], s, v);
+                    at[0] = s;
+                    if (POISSON) at[parts - 1] = v;
                 }
+                if (turn + 2 < turns) arrive(ADDED + turn % 2, THREADS + ADDERS);
+            }
+        }
+    } else {
+        int stage = 0;
+        unsigned parity = 0;
+#if CHECKED
+        unsigned has_invalid = 0;  // a bit for each frame
+#endif
+        for (int tile = first_tile; tile < last_tile; ++tile) {
+            unsigned my_offsets[ENTRIES / 2];
 #pragma unroll
-                for (int k = 0; k < BATCH; ++k) {
-                    const int j = batch + k;
-                    if (j >= ENTRIES) break;
-                    const PIXEL raw = raws[k];
+            for (int j = 0; j < ENTRIES / 2; ++j)
+                my_offsets[j] = offsets[((long long)tile * (ENTRIES / 2) + j) * THREADS + thread];
 #if SHARED_PIXELS
-                    const float share = my_shares[j];
+            float my_shares[ENTRIES];
+#pragma unroll
+            for (int j = 0; j < ENTRIES; ++j) my_shares[j] = shares[((long long)tile * ENTRIES + j) * THREADS + thread];
+#endif
+            const unsigned my_ends = ends[(long long)tile * THREADS + thread];
+#if PIXEL_IS_SIGNED
+            const unsigned my_counted = counted[(long long)tile * THREADS + thread];
+#endif
+            const int my_slot = first_slots[(long long)tile * THREADS + thread];
+#pragma unroll 1
+            for (int frame = 0; frame < frames_here; ++frame, ++turn) {
+                if (turn >= 2) meet(ADDED + turn % 2, THREADS + ADDERS);  // the slots are free again
+                barrier_wait(barriers + stage, parity);
+                const Span from = span_of(frames, n_frames, n_pixels, first_frame + frame, tile);
+                unsigned char *const tile_memory = stages + stage * stage_bytes;
+                if (from.rest) {  // of the last frame's last tile, if at all
+                    unsigned char *const to = tile_memory + (from.high - from.low);
+                    if (thread < from.rest) to[thread] = from.high[thread];
+                    fence_copies();
+                    meet(REST_COPIED, THREADS);
+                }
+                const unsigned char *const pixels = tile_memory + from.shift;
+                Slot *slot = slots + turn % 2 * SLOTS + my_slot;
+                Run run = {};
+                int below = 0;
+#pragma unroll
+                for (int batch = 0; batch < ENTRIES; batch += BATCH) {
+                    PIXEL raws[BATCH];
+#pragma unroll
+                    for (int k = 0; k < BATCH; ++k) {
+                        const int j = batch + k;
+                        if (j >= ENTRIES) break;
+                        const unsigned offset = j % 2 ? my_offsets[j / 2] >> 16 : my_offsets[j / 2] & 0xffffu;
+                        raws[k] = *(const PIXEL *)(pixels + offset / (4 / PIXEL_BYTES));
+                    }
+#pragma unroll
+                    for (int k = 0; k < BATCH; ++k) {
+                        const int j = batch + k;
+                        if (j >= ENTRIES) break;
+                        const PIXEL raw = raws[k];
+#if SHARED_PIXELS
+                        const float share = my_shares[j];
 #else
-                    const float share = 1;
+                        const float share = 1;
 #endif
 #if CHECKED
-                    const bool valid = is_valid(raw, lowest, span, dummy, delta);
-                    has_invalid |= valid ? 0 : 1u << frame;
+                        const bool valid = is_valid(raw, lowest, span, dummy, delta);
+                        has_invalid |= valid ? 0 : 1u << frame;
 #else
-                    const bool valid = true;
+                        const bool valid = true;
 #endif
-                    if (valid) run.add(raw, share);
+                        if (valid) run.add(raw, share);
 #if PIXEL_IS_SIGNED
-                    below += valid && raw < 0 && (my_counted >> j & 1);
+                        below += valid && raw < 0 && (my_counted >> j & 1);
 #endif
-                    if (my_ends >> j & 1) {
-                        slot->s = run.s;
+                        if (my_ends >> j & 1) {
+                            slot->s = run.s;
 #if TWO_WORDS
-                        slot->v = run.v;
+                            slot->v = run.v;
 #endif
-                        ++slot;
-                        run = {};
+                            ++slot;
+                            run = {};
+                        }
                     }
                 }
+                if (below) atomicAdd(below_zero + frame, below);
+                arrive(WRITTEN + turn % 2, THREADS + ADDERS);
+                if (++stage == STAGES) stage = 0, parity ^= 1;
             }
-            if (below) atomicAdd(below_zero + frame, below);
-            __syncthreads();  // the slots are written, and the tile is read
-            if (thread == 0) copy_next();
-#pragma unroll
-            for (int m = 0; m < BINS_OF_THREAD; ++m) {
-                if (my_bins[m] < 0) continue;
-                double *const at = accumulators + ((long long)frame * n_bins + my_bins[m]) * parts;
-                double s = at[0], v = 0;
-                if (POISSON) v = at[parts - 1];
-                for (unsigned i = my_slots[m] & 0xffffu; i < my_slots[m] >> 16; ++i) add_slot(my_turn[i], s, v);
-                at[0] = s;
-                if (POISSON) at[parts - 1] = v;
-            }
-            // The slots of the turn before are free: everybody has passed the barrier above since reading them.
-            turn ^= 1;
-            if (++stage == STAGES) stage = 0, parity ^= 1;
         }
+#if CHECKED
+        for (int frame = 0; frame < frames_here; ++frame)
+            if (has_invalid >> frame & 1) invalid[first_frame + frame] = 1;
+#endif
     }
     __syncthreads();
     for (int frame = 0; frame < frames_here; ++frame) {
         double *const to = sums + ((long long)(first_frame + frame) * n_pieces + piece) * parts * n_bins;
-        for (int i = thread; i < parts * n_bins; i += THREADS)
+        for (int i = thread; i < parts * n_bins; i += THREADS + ADDERS)
             to[i] = accumulators[(long long)frame * parts * n_bins + i];
     }
-#if CHECKED
-    for (int frame = 0; frame < frames_here; ++frame)
-        if (has_invalid >> frame & 1) invalid[first_frame + frame] = 1;
-#endif
 #if PIXEL_IS_SIGNED
     if (thread < frames_here && below_zero[thread])
         atomicAdd(negative + first_frame + thread, (u64)below_zero[thread]);
