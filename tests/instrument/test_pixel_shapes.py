@@ -13,6 +13,7 @@ import pytest
 from friedel.core.errors import FileError, GeometryError, OutputError
 from friedel.instrument import Detector, Geometry, PixelTable, SplineDistortion
 from friedel.instrument.detector_file import corner_table
+from friedel.instrument.poni import detector_file
 from shared_data import shared
 
 SHAPE = (20, 30)
@@ -198,6 +199,15 @@ def test_a_detector_file_stands_for_the_detector(tmp_path):
     text = "poni_version: 2.1\nDetector: det.h5\nDetector_config: {}\nDistance: 0.1\nPoni1: 0\nPoni2: 0\n"
     (tmp_path / "setup.poni").write_text(text)
     assert Geometry.load(tmp_path / "setup.poni").shape == SHAPE
+
+
+def test_the_file_of_the_detector_is_told_without_reading_it(tmp_path):
+    (tmp_path / "a.spline").write_text("anything")
+    (tmp_path / "setup.poni").write_text("SplineFile: a.spline\nDistance: 0.1\n")
+    assert detector_file(tmp_path / "setup.poni") == str(tmp_path / "a.spline")
+    geometry(regular()).save(tmp_path / "plain.poni")
+    assert detector_file(tmp_path / "plain.poni") is None
+    assert detector_file(tmp_path / "none.poni") is None
 
 
 def test_what_is_wrong_is_told(tmp_path):

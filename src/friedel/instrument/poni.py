@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from friedel.core.errors import FileError, GeometryError, OutputError, ParameterError
+from friedel.core.errors import FileError, FriedelError, GeometryError, OutputError, ParameterError
 
 from .detector import Detector, detector_for
 from .detector_file import is_detector_file, read_detector
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 NEWEST_READ = 3.0
 PARAMETERS = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3")
+FILE_KEYS = ("splineFile", "splinefile", "filename")
+"""Where a detector's configuration names the file that describes its pixels."""
 LARGEST_FILE = 16 * 1024**2
 
 
@@ -144,10 +146,10 @@ def _detector(path: str | Path, entries: dict[str, str], version: float) -> Dete
     name = entries.get("detector", GENERIC)
     spline = entries.get("splinefile", "None")
     if spline.casefold() not in ("none", "null", ""):
-        return _from_file(path, spline, {})
+        return _from_file(path, spline)
     if version < 2:
         if is_detector_file(name):
-            return _from_file(path, name, {})
+            return _from_file(path, name)
         sizes = [_number(path, entries, key) or None for key in ("pixelsize1", "pixelsize2")]
         return detector_for(name, sizes[0], sizes[1], None)
     return configured_detector(path, name, entries.get("detector_config", "{}"))
@@ -156,7 +158,7 @@ def _detector(path: str | Path, entries: dict[str, str], version: float) -> Dete
 def configured_detector(path: str | Path, name: str, text: str) -> Detector:
     try:
         config = json.loads(text)
-        file = config.get("splineFile") or config.get("splinefile") or config.get("filename")
+        file = next((config[key] for key in FILE_KEYS if config.get(key)), None)
         shape = config.get("max_shape")
         sizes = [None if config.get(key) is None else float(config[key]) for key in ("pixel1", "pixel2")]
         orientation = int(config.get("orientation") or 0)
@@ -168,7 +170,7 @@ def configured_detector(path: str | Path, name: str, text: str) -> Detector:
             'Give JSON like {"pixel1": 0.000172, "pixel2": 0.000172, "orientation": 3}.',
         ) from None
     if file or is_detector_file(name):
-        detector = _from_file(path, str(file or name), config)
+        detector = _from_file(path, str(file or name))
         orientation = orientation or detector.orientation
         sensor = sensor or detector.sensor
     else:
@@ -176,16 +178,40 @@ def configured_detector(path: str | Path, name: str, text: str) -> Detector:
     return _oriented(path, replace(detector, sensor=sensor), orientation or 3)
 
 
-def _from_file(path: str | Path, name: str, config: dict[str, Any]) -> Detector:
-    """Return the detector that another file describes, looked for beside the PONI file and in the working folder."""
-    given = Path(name).expanduser()
-    for place in (given, Path(path).absolute().parent / given, Path(path).absolute().parent / given.name):
-        if place.is_file():
-            return read_detector(place)
-    raise GeometryError(
-        f"{path}: the detector is described by {name}, and there is no such file.",
-        "Put it beside the PONI file, or correct its name there.",
-    )
+def _from_file(path: str | Path, name: str) -> Detector:
+    """Return the detector that another file describes.
+
+    Raises
+    ------
+    GeometryError
+        If there is no such file.
+    """
+    place = _beside(path, name)
+    if place is None:
+        raise GeometryError(
+            f"{path}: the detector is described by {name}, and there is no such file.",
+            "Put it beside the PONI file, or correct its name there.",
+        )
+    return read_detector(place)
+
+
+def _beside(path: str | Path, name: str) -> Path | None:
+    """Return the file that a PONI file names, looked for in the working folder and beside the PONI file."""
+    given, folder = Path(name).expanduser(), Path(path).absolute().parent
+    return next((place for place in (given, folder / given, folder / given.name) if place.is_file()), None)
+
+
+def detector_file(path: str | Path) -> str | None:
+    """Return the file that describes the pixels of the detector in a PONI file, None if none does."""
+    try:
+        entries = _entries(path)
+        config = json.loads(entries.get("detector_config", "{}"))
+        named = [entries.get("splinefile"), *(config.get(key) for key in FILE_KEYS), entries.get("detector")]
+    except (FriedelError, ValueError, AttributeError):
+        return None
+    name = next((text for text in named if text and is_detector_file(str(text))), None)
+    place = None if name is None else _beside(path, str(name))
+    return None if place is None else str(place)
 
 
 def _sensor(values: dict[str, Any] | None) -> Sensor | None:

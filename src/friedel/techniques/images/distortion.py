@@ -17,6 +17,7 @@ from friedel.core.errors import DataError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument import Detector, Geometry
 from friedel.instrument.detector_file import is_detector_file
+from friedel.instrument.poni import detector_file
 from friedel.io import (
     FrameSource,
     MemorySink,
@@ -124,8 +125,10 @@ def _resample(
     poni = None if geometry is None or parameters.output is None else Path(parameters.output).with_suffix(".poni")
     outputs: list[str | Path | None] = [*images] or [parameters.output]
     written = [*outputs, poni]
-    refuse_to_replace_inputs([*written, parameters.report], all_inputs(parameters, source, parameters.detector))
-    record = record_of(context, source, image_inputs(parameters, parameters.detector))
+    named = None if is_detector_file(parameters.detector) else detector_file(parameters.detector)
+    described = (parameters.detector, named)
+    refuse_to_replace_inputs([*written, parameters.report], all_inputs(parameters, source, *described))
+    record = record_of(context, source, image_inputs(parameters, *described))
     finished: xr.Dataset | None = None if parameters.overwrite else finished_result(parameters.output, record)
     if finished is not None:
         context.progress.message(f"{parameters.output} is complete already.")

@@ -23,10 +23,10 @@ from .integrate import (
     LabelledSource,
     build_map,
     describe_inputs,
-    scan_axes,
     input_files,
     normalization_factors,
     open_scan,
+    scan_axes,
 )
 from .integrator import frames_per_block
 from .options import MapOptions

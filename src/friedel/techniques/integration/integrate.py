@@ -17,6 +17,7 @@ from friedel.core.context import Context
 from friedel.core.errors import DataError, FileError, OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument import Geometry
+from friedel.instrument.poni import detector_file
 from friedel.io import (
     FrameSource,
     MemorySink,
@@ -388,11 +389,12 @@ def input_files(parameters: Integration, source: FrameSource) -> list[str]:
 
 
 def given_files(parameters: Integration) -> list[str]:
-    """Return the files of the parameters, without the frames, each once."""
+    """Return the files of the parameters and those that they name, without the frames, each once."""
     geometries = (parameters.geometry,) if isinstance(parameters.geometry, str) else parameters.geometry
+    detectors = (detector_file(path) for path in geometries or () if path)
     named_images = ("mask", "dark", "flat", "variance")
     images = (path for name in named_images for path in getattr(parameters, name, None) or ())
-    named = (*geometries, *images, parameters.pyfai_config)
+    named = (*geometries, *detectors, *images, parameters.pyfai_config)
     return list(dict.fromkeys(path.partition("::")[0] for path in named if path))
 
 
