@@ -89,6 +89,8 @@ def _merge(parameters: Merged, context: Context, npt_azimuth: int | None) -> xr.
             f"format is {parameters.format}: a merged pattern has no single geometry to write there.",
             "Leave it out, or write text.",
         )
+    if context.device != "cpu":
+        context.progress.message("Frames of several geometries are merged on the CPU.")
     groups = _groups(parameters)
     n_frames = groups[0].source.n_frames
     files = tuple(dict.fromkeys(file for group in groups for file in group.source.files))
