@@ -142,6 +142,7 @@ def test_text_and_files_that_exist(scan, tmp_path):
         ({"geometry": "arm.json", "positions": ["nu", "del"]}, ParameterError, "2 entries"),
         ({"geometry": "arm.json", "positions": ["mu"]}, InputError, "mu"),
         ({"geometry": "arm.json", "format": "pyfai"}, ParameterError, "format"),
+        ({"geometry": "arm.json", "on_error": "skip"}, ParameterError, "on_error"),
         ({"geometry": "arm.json", "estimator": "sigma-clip"}, ParameterError, "merged"),
     ],
 )

@@ -89,6 +89,11 @@ def _merge(parameters: Merged, context: Context, npt_azimuth: int | None) -> xr.
             f"format is {parameters.format}: a merged pattern has no single geometry to write there.",
             "Leave it out, or write text.",
         )
+    if parameters.on_error == "skip":
+        raise ParameterError(
+            "on_error is skip: a merged pattern without some of its frames is another one.",
+            "Leave the frames out by frame_range, with their geometries.",
+        )
     if context.device != "cpu":
         context.progress.message("Frames of several geometries are merged on the CPU.")
     groups = _groups(parameters)
