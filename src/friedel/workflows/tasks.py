@@ -10,6 +10,10 @@ from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
 from friedel.techniques.integration.tasks import Integration
 
+from .serial.tasks import densify as densify
+from .serial.tasks import find_peaks as find_peaks
+from .serial.tasks import sparsify as sparsify
+
 
 class Simulation(Parameters):
     """What simulated scans have in common."""

@@ -1,0 +1,1 @@
+"""Serial crystallography: spots above the background of their ring, and frames stored as background and spots."""

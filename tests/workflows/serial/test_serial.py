@@ -1,0 +1,210 @@
+"""Serial crystallography: peaks that were put there are found, and sparse frames are within their bound."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+import friedel
+from friedel.core.errors import FriedelError, ParameterError
+from friedel.instrument import Detector, Geometry
+from friedel.io import open_frames, write_image
+from friedel.techniques.integration import FrameBlock, RadialMap
+from friedel.techniques.integration.imaging import NumberedFrames
+from friedel.workflows.serial.background import RingBackground
+from friedel.workflows.serial.files import read_sparse
+from friedel.workflows.serial.spots import PeakSearch, SpotFinder
+
+SHAPE = (150, 170)
+CUTOFF, NOISE = 4.0, 1.0
+
+
+def setup() -> Geometry:
+    return Geometry(Detector.from_shape(SHAPE, 2e-4), 0.15, 0.0143, 0.0162, wavelength=1e-10)
+
+
+def liquid(level: float = 60.0) -> np.ndarray:
+    """The smooth scattering of a liquid."""
+    radius = setup().center_array("r_mm")
+    return level * np.exp(-(((radius - 8) / 5) ** 2)) + 5
+
+
+def still(seed: int, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """A frame with spots of about 3 x 3 pixels, and their places (y, x), not on the smallest rings."""
+    rng = np.random.default_rng(seed)
+    grid = [(y, x) for y in range(12, SHAPE[0] - 12, 14) for x in range(12, SHAPE[1] - 12, 14)]
+    grid = rng.permutation([(y, x) for y, x in grid if np.hypot(y - 71, x - 81) > 20])
+    places = grid[:count] + rng.uniform(-0.4, 0.4, (count, 2))
+    y, x = np.indices(SHAPE)
+    spots = sum(900 * np.exp(-((y - py) ** 2 + (x - px) ** 2) / (2 * 0.8**2)) for py, px in places)
+    return rng.poisson(liquid() + spots).astype(np.int32), places
+
+
+def plan(**options) -> RingBackground:
+    defaults = {"npt": 60, "unit": "r_mm", "splitting": "none", "estimator": "sigma-clip", "error_model": "azimuthal"}
+    return RingBackground.of(RadialMap.build(setup(), **defaults | options))
+
+
+def find(background: RingBackground, frames: np.ndarray, **options) -> list:
+    return SpotFinder(background, NOISE, **options)(NumberedFrames(0, FrameBlock(frames)))
+
+
+def test_the_background_is_that_without_spots() -> None:
+    mean, std = plan(solid_angle=False).fit(FrameBlock(still(0)[0][None]))
+    assert mean.shape == std.shape == (1, 60)
+    radius = plan().radial_map.radial.centers
+    truth = 60 * np.exp(-(((radius - 8) / 5) ** 2)) + 5
+    busy = slice(5, 50)
+    np.testing.assert_allclose(mean[0, busy], truth[busy], rtol=0.1)
+    np.testing.assert_allclose(std[0, busy], np.sqrt(truth[busy]), rtol=0.25)
+
+
+@pytest.mark.parametrize("patch", [3, 5])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_peaks_are_found_where_they_are(patch, corrected) -> None:
+    rng = np.random.default_rng(1)
+    options = {"flat": rng.uniform(0.9, 1.1, SHAPE), "dark": np.full(SHAPE, 3.0)} if corrected else {}
+    frame, places = still(3)
+    if corrected:
+        frame = np.rint(frame * options["flat"] + 3).astype(np.int32)
+    search = PeakSearch(cutoff=6.0, patch=patch, connected=3)
+    (found,) = find(plan(solid_angle=False, **options), frame[None], search=search)
+    assert len(found.peaks) == len(places)
+    for y, x in places:
+        near = np.hypot(found.peaks["y"] - y, found.peaks["x"] - x)
+        assert near.min() < 0.3
+        peak = found.peaks[near.argmin()]
+        inside = {3: 0.86, 5: 0.98}[patch]  # of a Gaussian of 0.8 pixels
+        assert peak["intensity"] == pytest.approx(900 * 2 * np.pi * 0.64 * inside, rel=0.15)
+        assert peak["intensity"] / peak["sigma"] > 30
+
+
+def test_noise_and_single_pixels_are_no_peaks() -> None:
+    frame = np.random.default_rng(5).poisson(liquid()).astype(np.int32)
+    frame[40, 40] = 5000  # a zinger
+    (found,) = find(plan(), frame[None], search=PeakSearch(cutoff=6.0))
+    assert not len(found.peaks)
+
+
+def test_of_two_equal_pixels_one_is_the_peak() -> None:
+    frame = np.full(SHAPE, 10.0)
+    frame[60, 60:62] = 500
+    frame[61, 60:62] = 400
+    (found,) = find(plan(solid_angle=False), frame[None], search=PeakSearch())
+    assert len(found.peaks) == 1
+
+
+def test_peaks_beside_masked_pixels_or_the_edge_are_left_out() -> None:
+    frame, places = still(3)
+    y, x = np.rint(places[0]).astype(int)
+    mask = np.zeros(SHAPE, bool)
+    mask[y, x + 1] = True
+    search = PeakSearch(cutoff=6.0)
+    (found,) = find(plan(mask=mask), frame[None], search=search)
+    assert len(found.peaks) == len(places) - 1
+    marked = frame.copy()
+    marked[y, x + 1] = -1
+    (found,) = find(plan(dummy=-1.0, negative="keep"), marked[None], search=search)
+    assert len(found.peaks) == len(places) - 1
+    edge = np.full(SHAPE, 10.0)
+    edge[0:2, 30:33] = 1000
+    (found,) = find(plan(), edge[None], search=search)
+    assert not len(found.peaks)
+
+
+def test_a_plan_needs_a_robust_background() -> None:
+    with pytest.raises(ParameterError, match="robust estimator"):
+        plan(estimator="mean")
+    with pytest.raises(ParameterError, match="robust estimator"):
+        plan(error_model="none")
+
+
+@pytest.fixture
+def files(tmp_path):
+    frames = np.stack([still(seed)[0] for seed in range(5)])
+    frames[2, 100, 100] = 0  # a dead pixel in one frame
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[70:75] = 1
+    write_image(tmp_path / "mask.npy", mask)
+    setup().save(tmp_path / "setup.poni")
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file.create_dataset("entry/data/data", data=frames, chunks=(1, *SHAPE))
+    return tmp_path, frames, mask != 0
+
+
+def options(folder, **more):
+    given = {"geometry": folder / "setup.poni", "mask": folder / "mask.npy", "npt": 60, "block_frames": 2}
+    return given | more
+
+
+def test_find_peaks_writes_what_crystfel_reads(files) -> None:
+    folder, frames, _ = files
+    result = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_cutoff=6, output=folder / "peaks.cxi"))
+    with h5py.File(folder / "peaks.cxi") as file:
+        group = file["entry_1/result_1"]
+        np.testing.assert_array_equal(group["nPeaks"], result["n_peaks"])
+        assert group["peakXPosRaw"].shape == (5, int(result["n_peaks"].max()))
+        count = int(group["nPeaks"][0])
+        np.testing.assert_allclose(group["peakYPosRaw"][0, :count], result["peak_y"][0, :count])
+        assert (group["peakSNR"][0, :count] > 6).all()
+        assert not group["peakXPosRaw"][0, count:].any()
+        np.testing.assert_array_equal(file["entry_1/data_1/data"][3], frames[3])
+    assert 8 <= int(result["n_peaks"][0]) <= 12  # some are beside the mask
+
+
+def test_find_peaks_writes_a_result(files) -> None:
+    folder, _, _ = files
+    result = friedel.find_peaks(folder / "frames.h5", **options(folder, output=folder / "peaks.h5"))
+    again = friedel.open(folder / "peaks.h5")
+    np.testing.assert_array_equal(again["n_peaks"], result["n_peaks"])
+    with pytest.raises(FriedelError, match="exists already"):
+        friedel.find_peaks(folder / "frames.h5", **options(folder, output=folder / "peaks.h5"))
+
+
+@pytest.mark.parametrize("polarization", [None, 0.9])
+def test_sparse_frames_are_within_their_bound(files, polarization) -> None:
+    folder, frames, mask = files
+    more = {"keep_cutoff": CUTOFF, "noise": NOISE, "polarization": polarization, "peaks": True}
+    result = friedel.sparsify(folder / "frames.h5", **options(folder, output=folder / "sparse.h5", **more))
+    assert 50 < float(result["n_stored"].mean()) < 0.05 * frames[0].size
+    friedel.densify(folder / "sparse.h5", output=folder / "dense.h5")
+    dense = open_frames([folder / "dense.h5"]).decoded(0, 5)
+    assert dense.dtype == frames.dtype
+    sparse = read_sparse(folder / "sparse.h5")
+    w = sparse.normalization
+    for number in range(5):
+        std = np.interp(sparse.mask, sparse.radius, sparse.std[number])
+        bound = CUTOFF * np.hypot(std, NOISE) * w + 0.5 + 1e-3
+        difference = np.abs(dense[number].astype(float) - frames[number])
+        assert (difference[~mask] <= bound[~mask]).all()
+    np.testing.assert_array_equal(dense[:, mask], 0)
+
+
+def test_stored_pixels_are_exact_and_nothing_is_lost_if_all_are_stored(files) -> None:
+    folder, frames, mask = files
+    friedel.sparsify(
+        folder / "frames.h5", **options(folder, output=folder / "all.h5", keep_cutoff=1e-6, noise=0, polarization=None)
+    )
+    sparse = read_sparse(folder / "all.h5")
+    for number in range(5):
+        np.testing.assert_array_equal(sparse.frame(number)[~mask], frames[number][~mask])
+
+
+def test_noise_repeats_and_stays_within_the_cutoff(files) -> None:
+    folder, _, mask = files
+    friedel.sparsify(folder / "frames.h5", **options(folder, output=folder / "sparse.h5", solid_angle=False))
+    sparse = read_sparse(folder / "sparse.h5")
+    one, again, other = sparse.frame(1, seed=3), sparse.frame(1, seed=3), sparse.frame(1, seed=4)
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    std = np.interp(sparse.mask, sparse.radius, sparse.std[1])
+    assert (np.abs(one.astype(float) - sparse.frame(1)) <= sparse.cutoff * std + 1)[~mask].all()
+    kept = sparse.index[sparse.pointers[1] : sparse.pointers[2]]
+    np.testing.assert_array_equal(one.ravel()[kept], sparse.frame(1).ravel()[kept])
+
+
+def test_what_holds_no_sparse_frames_is_refused(files) -> None:
+    folder, _, _ = files
+    with pytest.raises(FriedelError, match="no sparse frames"):
+        friedel.densify(folder / "frames.h5", output=folder / "dense.h5")
