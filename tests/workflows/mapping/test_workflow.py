@@ -136,7 +136,7 @@ def test_an_interrupted_map_goes_on(scan, tmp_path):
             context.cancellation.check()
 
     with pytest.raises(CancelledError):
-        execute(scan, tmp_path / "map.h5", Stop(), block_frames=5, regions=(REGION,))
+        execute(scan, tmp_path / "map.h5", Stop(), block_frames=5)
     assert not (tmp_path / "map.h5").exists()
     messages: list[str] = []
     result = execute(scan, tmp_path / "map.h5", ThreadRunner(2), messages, block_frames=7, regions=(REGION,))

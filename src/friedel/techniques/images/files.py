@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.context import Context
-from friedel.core.errors import OutputError
+from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
 from friedel.io import FrameSource, write_image
 from friedel.io.frames import expand
@@ -18,6 +18,7 @@ from friedel.io.frames import expand
 from .tasks import FrameSeries
 
 IMAGES = (".edf", ".tif", ".tiff", ".npy", ".cbf")
+HDF5 = (".h5", ".hdf5", ".nxs", ".nx5", ".hdf")
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
 
@@ -25,8 +26,20 @@ Floats = NDArray[np.floating[Any]]
 
 
 def is_image(output: str | None) -> bool:
-    """Whether a result goes to image files, rather than to HDF5 or memory."""
-    return output is not None and Path(output).suffix.lower() in IMAGES
+    """Whether a result goes to image files, rather than to HDF5 or memory.
+
+    Raises
+    ------
+    ParameterError
+        If the name has the ending of neither.
+    """
+    ending = "" if output is None else Path(output).suffix.lower()
+    if output is not None and ending not in (*IMAGES, *HDF5):
+        raise ParameterError(
+            f"output is {output}: results cannot be written as {ending or 'a file without an ending'}.",
+            f"Let the name end in .h5, or for images in {', '.join(IMAGES)}.",
+        )
+    return ending in IMAGES
 
 
 def image_inputs(parameters: FrameSeries, *others: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from .layout import MapLayout
 from .maps import MapPoints, PatternMaps, StoredArray, mean_pattern
 from .result import assemble, write_diffmap
 
+WITHOUT_INFLUENCE = ("regions", "peaks")
+"""Parameters that the patterns do not depend on."""
 ANALYSED_BYTES = 32 * 1024**2
 """Patterns that are mapped at a time take about this much memory."""
 
@@ -122,7 +125,10 @@ def _map(
         layout.frames.size,
         parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
     )
-    with RegionFile.create(parameters.output, regions, record.fingerprint(), parameters.overwrite) as sink:
+    # An interrupted run goes on although other maps are asked for: the patterns are the same.
+    patterns = {name: value for name, value in record.parameters.items() if name not in WITHOUT_INFLUENCE}
+    work = replace(record, parameters=patterns).fingerprint()
+    with RegionFile.create(parameters.output, regions, work, parameters.overwrite) as sink:
         if sink.message:
             context.progress.message(sink.message)
         points = GridSource(source, layout.frames.ravel(), factors)
