@@ -216,7 +216,7 @@ def test_what_cannot_be_done_is_told(scan, tmp_path):
         execute(frames=scan, dark=tmp_path / "dark.npy")
     with pytest.raises(ParameterError, match="statistics"):
         execute(frames=scan, statistics=("mode",))
-    with pytest.raises(ParameterError, match="cannot be written as .png"):
+    with pytest.raises(ParameterError, match="cannot be written as"):
         execute(frames=scan, output=tmp_path / "mean.png")
     with pytest.raises(ParameterError, match="empty"):
         execute(frames=scan, statistics=())
