@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from friedel.core.units import unit_named
 from friedel.instrument import Geometry
 
 from .tasks import Integration
@@ -68,7 +69,7 @@ def _azimuthal(parameters: Integration) -> dict[str, Any]:
     return {
         "nbpt_rad": parameters.npt,
         "nbpt_azim": npt_azimuth,
-        "unit": parameters.unit,
+        "unit": _pyfai_unit(parameters.unit),
         "chi_discontinuity_at_0": getattr(parameters, "discontinuity", "pi") == "0",
         "azimuth_range": _listed(parameters.azimuth_range),
         "radial_range": _listed(parameters.radial_range),
@@ -93,8 +94,8 @@ def _fibre(parameters: Integration) -> dict[str, Any]:
     return {
         "npt_ip": parameters.npt,
         "npt_oop": getattr(parameters, "npt_azimuth", 1000),
-        "unit_ip": pose | {"name": parameters.unit},
-        "unit_oop": pose | {"name": parameters.azimuth_unit},
+        "unit_ip": pose | {"name": _pyfai_unit(parameters.unit)},
+        "unit_oop": pose | {"name": _pyfai_unit(parameters.azimuth_unit)},
         "ip_range": _listed(parameters.radial_range),
         "oop_range": _listed(parameters.azimuth_range),
         "integration_1d": not cake,
@@ -103,6 +104,12 @@ def _fibre(parameters: Integration) -> dict[str, Any]:
         "integrator_method": None,
         "extra_options": {},
     }
+
+
+def _pyfai_unit(name: str) -> str:
+    """Return pyFAI's name of a unit: an alias where friedel's differs."""
+    unit = unit_named(name)
+    return unit.aliases[0] if unit.transform or unit.quantity == "dstar2" else name
 
 
 def _integrator(parameters: Integration, cake: bool) -> dict[str, Any]:
