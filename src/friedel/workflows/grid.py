@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
+from friedel.core.errors import DataError
 from friedel.instrument.scan_layout import NO_FRAME
 from friedel.io.frames import FrameSource
 from friedel.io.region_layout import RegionSpec
@@ -95,6 +96,31 @@ def _join(parts: list[Any]) -> Any:
     from friedel.kernels.decode import decode
 
     return np.concatenate([decode(part) if isinstance(part, EncodedFrames) else part for part in parts])
+
+
+@dataclass(frozen=True, eq=False)
+class FramesOfPoints:
+    """Frames of points that all have one, for `SkippingSource`, which goes on point by point where one has none.
+
+    Attributes
+    ----------
+    grid : GridSource
+    """
+
+    grid: GridSource
+
+    def read(self, block: Block) -> FrameBlock:
+        """Return the frames of the points of `block`.
+
+        Raises
+        ------
+        DataError
+            If a point has no frame.
+        """
+        points = self.grid.read(block)
+        if points.frames is None or not points.present.all():
+            raise DataError("A point of the grid has no frame.")
+        return points.frames
 
 
 @dataclass(frozen=True, eq=False)

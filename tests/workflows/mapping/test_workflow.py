@@ -113,6 +113,32 @@ def test_files_without_motors_are_laid_out_by_their_shape(scan, tmp_path):
         execute(tmp_path / "frame_*.edf", tmp_path / "other.h5", snake=True)
 
 
+@pytest.mark.parametrize("frames", ["", "0:37"])
+def test_damaged_frames_are_skipped(scan, tmp_path, frames):
+    for path in scan.parent.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with h5py.File(tmp_path / "scan_data_000001.h5", "r+") as file:
+        dataset = file["entry/data/data"]
+        mask, chunk = dataset.id.read_direct_chunk((10, 0, 0))
+        dataset.id.write_direct_chunk((10, 0, 0), chunk[: len(chunk) // 2] + b"\xff" * 999, mask)
+    values = {"frame_range": frames} if frames else {}
+    with pytest.raises(DataError):
+        execute(tmp_path / "scan.h5", tmp_path / "map.h5", **values)
+    messages: list[str] = []
+    for runner in (InlineRunner(), ThreadRunner(2)):
+        result = execute(
+            tmp_path / "scan.h5", tmp_path / "map.h5", runner, messages, on_error="skip", overwrite=True, **values
+        )
+        whole = execute(scan, tmp_path / "whole.h5", overwrite=True, **values)
+        lost = result["frame_number"].values == 10
+        assert np.isnan(result["intensity"].values[lost]).all() and result.attrs["skipped_frames"] == "10"
+        np.testing.assert_array_equal(result["intensity"].values[~lost], whole["intensity"].values[~lost])
+        absent = lost | (result["frame_number"].values < 0)
+        assert np.array_equal(result["skipped"].values > 0, absent)
+        assert any("1 of" in text and "frame 10" in text for text in messages)
+        messages.clear()
+
+
 def test_a_line_is_a_map_of_one_row(scan, tmp_path):
     result = execute(scan, tmp_path / "line.h5", frame_range=f"0:{POINTS}")
     assert result["intensity"].shape == (1, POINTS, NPT)

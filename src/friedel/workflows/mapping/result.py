@@ -15,6 +15,7 @@ from friedel.core.provenance import friedel_version
 from friedel.data import coordinate
 from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.integration.results import label_patterns
+from friedel.techniques.integration.skipping import SKIPPED
 
 from .layout import MapAxis, MapLayout
 from .maps import Floats, PatternMaps
@@ -49,6 +50,9 @@ def assemble(
         "mean_intensity": (GRID, maps["mean"], {"units": "counts", "long_name": "Mean over the pattern"}),
         "frame_number": (GRID, layout.frames.astype(np.int32), {"units": "", "long_name": "Frame, -1 for none"}),
     }
+    if SKIPPED in arrays:
+        described = {"units": "", "long_name": "Whether the point has no frame, or a damaged one"}
+        variables[SKIPPED] = (GRID, arrays[SKIPPED], described)
     if mean is not None:
         variables["mean_pattern"] = ("radial", mean[0], {"units": "counts", "long_name": "Mean pattern of the map"})
         if mean[1] is not None:

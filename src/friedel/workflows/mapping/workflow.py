@@ -27,7 +27,15 @@ from friedel.techniques.integration.integrate import (
 )
 from friedel.techniques.integration.integrator import frames_per_block
 from friedel.techniques.integration.radial_map import RadialMap, StreamedMap
-from friedel.workflows.grid import GridSource, PatternsOnGrid
+from friedel.techniques.integration.skipping import (
+    SKIPPED,
+    TOLD,
+    SkippingMap,
+    SkippingSource,
+    problem_of,
+    ranges_of,
+)
+from friedel.workflows.grid import FramesOfPoints, GridSource, PatternsOnGrid
 from friedel.workflows.tasks import DiffractionMap
 
 from .layout import MapLayout
@@ -120,7 +128,7 @@ def _map(
     factors: NDArray[np.float64] | None,
     record: Provenance,
 ) -> xr.Dataset:
-    regions = map_regions(radial_map, layout)
+    regions = map_regions(radial_map, layout, parameters.on_error == "skip")
     blocks = cut_blocks(
         layout.frames.size,
         parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
@@ -131,15 +139,18 @@ def _map(
     with RegionFile.create(parameters.output, regions, work, parameters.overwrite) as sink:
         if sink.message:
             context.progress.message(sink.message)
-        points = GridSource(source, layout.frames.ravel(), factors)
-        plan = PatternsOnGrid(StreamedMap(radial_map, context.device, context.runner.threads), regions)
+        points, plan = _stream(
+            parameters, context, GridSource(source, layout.frames.ravel(), factors), radial_map, regions
+        )
         context.runner.stream(points, plan, sink, blocks, context, "Integrating", "points")
         arrays = {name: sink.read(name) for name in regions}
-        _tell_lost(arrays, layout, context)
+        skipped = _tell_lost(arrays, layout, source, context)
         maps = analyse(analysis, arrays, layout, radial_map, context)
         cake = arrays["intensity"].ndim > 3
         mean = None if cake else mean_pattern(arrays["intensity"], arrays.get("intensity_errors"))
         result = assemble(layout, radial_map, arrays, analysis, maps, mean)
+        if SKIPPED in arrays:
+            result.attrs["skipped_frames"] = ranges_of(skipped)
         notes = {"scan": layout.describe(), "motors": {"slow": layout.slow.name, "fast": layout.fast.name}}
         result.attrs["provenance"] = context.with_cost(record.with_notes(**notes)).to_json()
 
@@ -152,18 +163,47 @@ def _map(
     return stored
 
 
-def map_regions(radial_map: RadialMap, layout: MapLayout) -> dict[str, RegionSpec]:
+def map_regions(radial_map: RadialMap, layout: MapLayout, skipping: bool = False) -> dict[str, RegionSpec]:
     """Return what a sink has to hold for the patterns of the points of the grid."""
     per_frame = pattern_regions(radial_map, 1)
+    if skipping:
+        per_frame[SKIPPED] = RegionSpec((1,), "u1")
     return {
         name: RegionSpec((*layout.shape, *spec.shape[1:]), spec.dtype, item_axes=2) for name, spec in per_frame.items()
     }
 
 
-def _tell_lost(arrays: Mapping[str, Any], layout: MapLayout, context: Context) -> None:
-    lost = int(np.count_nonzero((np.asarray(arrays["valid_fraction"]) == 0) & (layout.frames != NO_FRAME)))
+def _stream(
+    parameters: DiffractionMap,
+    context: Context,
+    points: GridSource,
+    radial_map: RadialMap,
+    regions: Mapping[str, RegionSpec],
+) -> tuple[Any, Any]:
+    """Return the source of the frames and the plan that they go through."""
+    streamed = StreamedMap(radial_map, context.device, context.runner.threads)
+    if parameters.on_error == "stop":
+        return points, PatternsOnGrid(streamed, regions)
+    by_point = {name: RegionSpec((1, *spec.shape[2:]), spec.dtype) for name, spec in regions.items()}
+    return SkippingSource(FramesOfPoints(points)), SkippingMap(streamed, by_point)
+
+
+def _tell_lost(
+    arrays: Mapping[str, Any], layout: MapLayout, source: FrameSource, context: Context
+) -> NDArray[np.int64]:
+    """Tell the user which frames were skipped, and how many hold nothing; return the numbers of the former."""
+    there = layout.frames != NO_FRAME
+    marks = np.asarray(arrays[SKIPPED]) > 0 if SKIPPED in arrays else np.zeros(layout.shape, np.bool_)
+    skipped = np.sort(layout.frames[marks & there])
+    if len(skipped):
+        problems = [f"frame {number}: {problem_of(source, int(number))}" for number in skipped[:TOLD]]
+        more = [f"and {len(skipped) - TOLD} more"] if len(skipped) > TOLD else []
+        text = "\n  ".join(["", *problems, *more])
+        context.progress.message(f"{len(skipped)} of {source.n_frames} frames were skipped: {text}")
+    lost = int(np.count_nonzero((np.asarray(arrays["valid_fraction"]) == 0) & there & ~marks))
     if lost:
         context.progress.message(f"{lost} frames have no valid pixel in the range.")
+    return skipped
 
 
 def analyse(
