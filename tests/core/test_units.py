@@ -65,6 +65,7 @@ def test_a_formula_is_a_unit() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("qip", "no unit 'qip'.\nDid you mean qip_nm^-1?"),
         ("q_nm-1", "no unit 'q_nm-1'.\nDid you mean q_nm^-1?"),
         ("formula: energy", "'energy' at character 1 is not known"),
         ("formula: q; color: red", "goes on with 'color: red'"),

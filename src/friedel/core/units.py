@@ -94,8 +94,8 @@ QUANTITIES: dict[str, Quantity] = {
         _wave_vector("qxgi", "Scattering vector along the surface, across the beam"),
         _wave_vector("qygi", "Scattering vector along the surface normal"),
         _wave_vector("qzgi", "Scattering vector along the surface, along the beam"),
-        _wave_vector("qip", "In-plane scattering vector q_ip", sided=True),
-        _wave_vector("qoop", "Out-of-plane scattering vector q_oop"),
+        _wave_vector("qip", "In-plane scattering vector qᵢₚ", sided=True),
+        _wave_vector("qoop", "Out-of-plane scattering vector qₒₒₚ"),
         Quantity("chigi", "Polar angle χ to the surface normal", angle=True, sample=True, sided=True),
     )
 }
@@ -266,7 +266,8 @@ def unit_named(text: str) -> Unit:
         return _formula_unit(name)
     found = UNITS.get(name) or _BY_ALIAS.get(name)
     if found is None:
-        near = difflib.get_close_matches(name, (*UNITS, *_BY_ALIAS), 1)
+        names = (*UNITS, *_BY_ALIAS)
+        near = [known for known in names if known.startswith(f"{name}_")] or difflib.get_close_matches(name, names, 1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise ParameterError(f"There is no unit {name!r}.", f'{hint}Units: {", ".join(UNITS)}, "formula: ...".')
     return found

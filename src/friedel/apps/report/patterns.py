@@ -128,6 +128,10 @@ def draw_waterfall(style: Style, intensity: xr.DataArray) -> Figure:
     units = [axis.attrs.get("units") for axis in (rows, columns)]
     to_scale = units[0] == units[1] and units[0] not in (None, "")
     figure = new_figure(5.0 if to_scale else 3.6)
+    extent = (*_limits(columns), *_limits(rows))
+    if to_scale:
+        shape = abs(extent[1] - extent[0]) / (abs(extent[3] - extent[2]) or 1.0)
+        figure.set_size_inches(min(figure.get_figwidth(), 4.3 * shape + 1.8), 5.0)
     axes = figure.subplots()
     values = np.sqrt(np.maximum(intensity.values, 0))
     top = np.nanpercentile(values, 99.8) if np.isfinite(values).any() else 1.0
@@ -137,7 +141,7 @@ def draw_waterfall(style: Style, intensity: xr.DataArray) -> Figure:
         origin="lower",
         cmap=style.sequential,
         vmax=top,
-        extent=(*_limits(columns), *_limits(rows)),
+        extent=extent,
     )
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
