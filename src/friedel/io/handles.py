@@ -191,6 +191,11 @@ def open_hdf5(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
+        if "SWMR" not in str(error):
+            raise hdf5_error(path, error) from None
+    try:
+        return h5py.File(path, "r", locking=False, swmr=True)
+    except OSError as error:
         raise hdf5_error(path, error) from None
 
 

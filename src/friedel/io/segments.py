@@ -455,6 +455,18 @@ def _never_written(path: str, dataset: str, sizes: NDArray[np.int64]) -> DataErr
     )
 
 
+def written_frames(segment: StoredFrames | DecodedFrames) -> int:
+    """Return how many frames of chunks are in the file, up to the first that is not."""
+    with handles.hdf5_file(segment.path, segment.stamp) as file, handles.damage_told(segment.path):
+        dataset = file[segment.dataset]
+        leading = dataset.shape[:-2]
+        if dataset.chunks != (1,) * len(leading) + dataset.shape[-2:]:
+            return segment.n_frames
+    sizes = _chunk_table(segment.path, segment.stamp, segment.dataset)[1]
+    missing = np.flatnonzero(sizes[segment.first : segment.first + segment.n_frames] == 0)
+    return int(missing[0]) if missing.size else segment.n_frames
+
+
 Table = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 

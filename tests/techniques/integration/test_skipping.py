@@ -112,10 +112,9 @@ def test_what_is_wrong_with_skipped_frames_is_told(scan, capsys):
 
     folder, _ = scan
     damage(folder / "scan.h5", 3)
-    code = run(
-        ["integrate1d", str(folder / "scan.h5"), "--geometry", str(folder / "setup.poni"), "--npt", "30"]
-        + ["--on-error", "skip", "-o", str(folder / "out.h5")]
-    )
+    files = [str(folder / name) for name in ("scan.h5", "setup.poni", "out.h5")]
+    options = ["--geometry", files[1], "--npt", "30", "--on-error", "skip", "-o", files[2]]
+    code = run(["integrate1d", files[0], *options])
     told = " ".join(capsys.readouterr().err.split())
     assert code == 0
     assert "1 of 20 frames were skipped" in told
@@ -123,7 +122,7 @@ def test_what_is_wrong_with_skipped_frames_is_told(scan, capsys):
 
 
 def test_a_scan_of_which_nothing_can_be_read_gives_empty_patterns(scan):
-    folder, frames = scan
+    folder, _ = scan
     for number in range(N):
         damage(folder / "scan.h5", number)
     found = integrate(folder, folder / "scan.h5", on_error="skip")

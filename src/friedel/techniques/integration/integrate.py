@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,9 @@ from friedel.io import (
     write_dataset,
     write_pattern,
 )
-from friedel.io.frames import expand, parse_region
+from friedel.io.following import follow
+from friedel.io.frames import expand, parse_range, parse_region
+from friedel.io.spool import Spool
 from friedel.kernels.encoded import EncodedFrames
 
 from .corrections import image_for
@@ -112,7 +115,103 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
 def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.Dataset:
     for note in parameters.notes:
         context.progress.message(note)
-    source = open_scan(parameters)
+    if parameters.follow is None:
+        return _integrate_frames(parameters, context, bins, open_scan(parameters), None)
+    with tempfile.TemporaryDirectory(prefix=".friedel-", dir=_folder(parameters.output)) as folder:
+        source, followed = follow_frames(parameters, context, bins, folder)
+        return _integrate_frames(parameters, context, bins, source, followed)
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """Patterns that were made while their frames were being written."""
+
+    radial_map: RadialMap
+    spool: Spool
+
+
+def follow_frames(
+    parameters: Averages, context: Context, bins: MapOptions, folder: str
+) -> tuple[FrameSource, Followed]:
+    """Integrate frames as they come; return all frames, and the patterns in files of `folder`.
+
+    Raises
+    ------
+    ParameterError
+        If the parameters ask for what is only known at the end.
+    """
+    if parameters.monitor is not None:
+        raise ParameterError(
+            "monitor is given with follow: its values may come after the frames.",
+            "Leave follow out, and divide afterwards.",
+        )
+    if parameters.output is not None and Path(parameters.output).exists() and not parameters.overwrite:
+        raise OutputError(parameters.output, "exists already.", "Choose another name, or allow to overwrite it.")
+    wanted = None
+    if parameters.frame_range is not None:
+        asked = parse_range(parameters.frame_range, "frame_range")
+        start, stop, step = asked.start or 0, asked.stop, asked.step or 1
+        if min(start, stop or 0) < 0:
+            raise ParameterError(
+                f"frame_range is {parameters.frame_range}, and the end is not known yet.", "Count from the beginning."
+            )
+        wanted = None if stop is None else len(range(start, stop, step))
+    followed: Followed | None = None
+    latest: FrameSource | None = None
+    done = 0
+    seconds = parameters.follow or 0.0
+    for source, start, stop in follow(
+        lambda: open_scan(parameters), seconds, wanted=wanted, check=context.cancellation.check
+    ):
+        if start == 0 and done:
+            context.progress.message("Files came before others that were integrated already: beginning anew.")
+        if followed is None:
+            radial_map = build_map(parameters, source, bins, context)
+            _, _, regions = _steps(parameters, context, source, radial_map, None)
+            followed = Followed(radial_map, Spool(folder, regions))
+        factors = normalization_factors(parameters, source)
+        frames, streamed, _ = _steps(parameters, context, source, followed.radial_map, factors)
+        size = _block_size(parameters, source, followed.radial_map, context)
+        blocks = [Block(b.number, start + b.start, start + b.stop) for b in cut_blocks(stop - start, size)]
+        label = f"Integrating frames {start} to {stop}"
+        context.runner.stream(frames, streamed, followed.spool, blocks, context, label)
+        latest, done = source, stop
+    if followed is None or latest is None:
+        raise DataError(f"No frame came in {seconds:g} s.", "Check the names of the files, or wait longer.")
+    if wanted is None or done < wanted:
+        context.progress.message(f"{done} frames have come, and no more for {seconds:g} s.")
+    return latest.select(slice(0, done)), followed
+
+
+def _folder(output: str | None) -> str | None:
+    return None if output is None else str(Path(output).absolute().parent)
+
+
+def _steps(
+    parameters: Averages,
+    context: Context,
+    source: FrameSource,
+    radial_map: RadialMap,
+    factors: NDArray[np.float64] | None,
+) -> tuple[Any, Any, dict[str, RegionSpec]]:
+    """Return where blocks come from, what is done to them, and what is made of them."""
+    frames: Any = LabelledSource(source, factors, variance_source(parameters, source))
+    streamed: Any = StreamedMap(radial_map, context.device, context.runner.threads)
+    regions = pattern_regions(radial_map, source.n_frames)
+    if parameters.on_error == "skip":
+        regions[SKIPPED] = RegionSpec((source.n_frames,), "u1")
+        frames, streamed = SkippingSource(frames), SkippingMap(streamed, regions)
+    return frames, streamed, regions
+
+
+def _block_size(parameters: Averages, source: FrameSource, radial_map: RadialMap, context: Context) -> int:
+    automatic = frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device)
+    return parameters.block_frames or automatic
+
+
+def _integrate_frames(
+    parameters: Averages, context: Context, bins: MapOptions, source: FrameSource, followed: Followed | None
+) -> xr.Dataset:
     output = parameters.output
     written = text_files(output, source.n_frames) if output is not None and is_text(output) else [output]
     refuse_to_replace_inputs([*written, parameters.report], input_files(parameters, source))
@@ -123,22 +222,19 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
     if finished is not None:
         context.progress.message(f"{parameters.output} is complete already.")
         return finished
-    radial_map = build_map(parameters, source, bins, context)
-    regions = pattern_regions(radial_map, source.n_frames)
-    frames: Any = LabelledSource(source, factors, variance_source(parameters, source))
-    streamed: Any = StreamedMap(radial_map, context.device, context.runner.threads)
-    if parameters.on_error == "skip":
-        regions[SKIPPED] = RegionSpec((source.n_frames,), "u1")
-        frames, streamed = SkippingSource(frames), SkippingMap(streamed, regions)
-    blocks = cut_blocks(
-        source.n_frames,
-        parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
-    )
+    radial_map = followed.radial_map if followed else build_map(parameters, source, bins, context)
+    frames, streamed, regions = _steps(parameters, context, source, radial_map, factors)
+    blocks = cut_blocks(source.n_frames, _block_size(parameters, source, radial_map, context))
     in_memory = parameters.output is None or is_text(parameters.output)
     with _sink(parameters, regions, record, in_memory) as sink:
         if sink.message:
             context.progress.message(sink.message)
-        context.runner.stream(frames, streamed, sink, blocks, context, "Integrating")
+        if followed is None:
+            context.runner.stream(frames, streamed, sink, blocks, context, "Integrating")
+        else:
+            for block in sink.pending(blocks):
+                sink.write(block, followed.spool.read(block))
+                sink.commit(block)
         arrays = {name: sink.read(name) for name in regions}
         result = label_patterns(radial_map, arrays, scan_axes(source))
         skipped = tell_skipped(source, arrays, result, context)
@@ -190,7 +286,8 @@ def open_scan(parameters: Integration) -> FrameSource:
         dataset=parameters.dataset,
         frames=parameters.frame_range,
         checksum=parameters.checksum,
-        incomplete=isinstance(parameters, Averages) and parameters.on_error == "skip",
+        incomplete=isinstance(parameters, Averages)
+        and (parameters.on_error == "skip" or parameters.follow is not None),
     )
 
 

@@ -89,8 +89,10 @@ class SkippingMap:
     regions: Mapping[str, RegionSpec]
 
     def __call__(self, items: Readable) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the whole block, with "skipped"; rows of frames left out are NaN, or 0 of integers and of
-        the fraction of valid pixels."""
+        """Return the arrays of the whole block, with "skipped".
+
+        Rows of frames left out are NaN, and 0 of integers and of the fraction of valid pixels.
+        """
         block, places = items.block, items.places
         arrays: Mapping[str, NDArray[Any]] = {}
         if block is not None:
@@ -131,19 +133,19 @@ def _sound(block: FrameBlock) -> list[int]:
 
 
 def _encoded_part(frames: EncodedFrames, numbers: Sequence[int]) -> EncodedFrames:
-    buffers, labels = (tuple(values[number] for number in numbers) for values in (frames.buffers, frames.labels))
-    return replace(frames, buffers=buffers, labels=labels)
+    buffers = tuple(frames.buffers[number] for number in numbers)
+    return replace(frames, buffers=buffers, labels=tuple(frames.labels[number] for number in numbers))
 
 
 def _part(block: FrameBlock, numbers: list[int]) -> FrameBlock:
     frames = block.frames
     some = _encoded_part(frames, numbers) if isinstance(frames, EncodedFrames) else frames[numbers]
-    one_variance = block.variance is None or block.variance.ndim == 2
+    variance = block.variance
     return FrameBlock(
         some,
         tuple(block.labels[number] for number in numbers) if block.labels else (),
         None if block.normalization is None else block.normalization[numbers],
-        block.variance if one_variance else block.variance[numbers],
+        variance if variance is None or variance.ndim == 2 else variance[numbers],
     )
 
 

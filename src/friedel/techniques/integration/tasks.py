@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -165,9 +166,12 @@ class Averages(Integration):
     variance."""
     std: bool = False
     """Whether to give the spread of single pixels in a bin too, beside the error of their mean."""
+    follow: NonNegativeFloat | None = None
+    """Seconds to wait for more frames while files are still being written; ends when none has come for so long, or when
+    the end of frame_range is there."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What to do about frames that are damaged or missing: stop, or skip them: their patterns are not a number, and they
-    are listed in the result."""
+    """What to do about frames that are damaged or missing: stop, or skip them: their patterns are not a number, and the
+    result lists them."""
 
 
 class Integrate1D(Averages):
