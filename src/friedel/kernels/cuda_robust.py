@@ -31,7 +31,7 @@ _MODELS: dict[ClipModel, int] = {"azimuthal": 0, "poisson": 1, "variance": 2, "h
 # A bin of many pixels has a block of threads, and as much shared memory as it needs: the more of it, the fewer blocks
 # run side by side, and the more threads each has. Small bins have some lanes of a warp, with a few pixels each.
 _LARGE_BIN = 512
-_THREADS_OF_LARGE = ((54 * 1024, 256), (110 * 1024, 512), (1 << 30, 1024))
+_THREADS_OF_LARGE = ((64 * 1024, 256), (110 * 1024, 512), (1 << 30, 1024))
 _THREADS = 256
 _ENTRIES_OF_LANE = 8
 _SMALL_BYTES = 48 * 1024

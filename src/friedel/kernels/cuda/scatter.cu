@@ -18,7 +18,8 @@
 //   BINS_OF_ADDER         bins of a tile for each adder, at most
 //   SLOTS                 slots of a tile, at most
 
-// Pixels that a thread reads before it looks at the first: the compiler cannot tell that writing slots leaves them alone.
+// Pixels that a thread reads while it sums as many that it has read before. The compiler does not do it by itself: it
+// cannot tell that writing slots leaves the pixels alone.
 #define BATCH 8
 
 typedef unsigned long long u64;
@@ -330,21 +331,25 @@ extern "C" __global__ void __launch_bounds__(THREADS + ADDERS, 1) scatter(
                 Slot *slot = slots + turn % 2 * SLOTS + my_slot;
                 Run run = {};
                 int below = 0;
-#pragma unroll
-                for (int batch = 0; batch < ENTRIES; batch += BATCH) {
-                    PIXEL raws[BATCH];
+PIXEL raws[2][BATCH];
+                const auto read = [&](int batch) {
 #pragma unroll
                     for (int k = 0; k < BATCH; ++k) {
                         const int j = batch + k;
                         if (j >= ENTRIES) break;
                         const unsigned offset = j % 2 ? my_offsets[j / 2] >> 16 : my_offsets[j / 2] & 0xffffu;
-                        raws[k] = *(const PIXEL *)(pixels + offset / (4 / PIXEL_BYTES));
+                        raws[batch / BATCH % 2][k] = *(const PIXEL *)(pixels + offset / (4 / PIXEL_BYTES));
                     }
+                };
+                read(0);
+#pragma unroll
+                for (int batch = 0; batch < ENTRIES; batch += BATCH) {
+                    if (batch + BATCH < ENTRIES) read(batch + BATCH);
 #pragma unroll
                     for (int k = 0; k < BATCH; ++k) {
                         const int j = batch + k;
                         if (j >= ENTRIES) break;
-                        const PIXEL raw = raws[k];
+                        const PIXEL raw = raws[batch / BATCH % 2][k];
 #if SHARED_PIXELS
                         const float share = my_shares[j];
 #else
