@@ -97,6 +97,11 @@ class CudaRobustScatter:
         """Memory of the map on the device, in bytes."""
         return sum(array.nbytes for array in self.arrays.values() if array is not None)
 
+    def nbytes_of_frame(self, error_model: str = "none") -> int:
+        """Return the device memory that the sums and patterns of a frame take at most, in bytes."""
+        _, keep_words = self._kept_outside(self._layout(np.dtype(np.float64)))
+        return self.n_bins * (6 * 8 + 3 * 4) + 4 * keep_words
+
     def clip(
         self,
         frames: Any,

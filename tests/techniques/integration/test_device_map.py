@@ -69,6 +69,9 @@ OPTIONS = [
     {"error_model": "poisson", "std": True, "dummy": 40, "delta_dummy": 1},
     {"error_model": "poisson", "weighted": False, "dummy": 40, "flat": np.linspace(1, 2, 3000).reshape(SHAPE)},
     {"error_model": "poisson", "covariance": True, "keep_sums": True, "dummy": 40},
+    {"error_model": "hybrid", "estimator": "sigma-clip", "splitting": "none", "keep_sums": True, "std": True},
+    {"error_model": "none", "estimator": "sigma-clip", "npt_azimuth": 5, "dummy": 40},
+    {"error_model": "poisson", "estimator": "percentile"},
     {"error_model": "hybrid", "azimuth_range": (-90, 40), "empty": -1.0},
 ]
 

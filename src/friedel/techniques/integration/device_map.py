@@ -23,16 +23,19 @@ from friedel.core.errors import DeviceError
 from friedel.device import cuda
 from friedel.device.choice import gpu_numbers
 from friedel.kernels.cuda_decode import FrameLoader, copied, staging_for
+from friedel.kernels.cuda_robust import CudaRobustScatter
 from friedel.kernels.cuda_scatter import CudaScatter
 from friedel.kernels.decode import decode
 from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.robust import RobustScatter
 from friedel.kernels.scatter import BinSums, Scatter
 
-from .estimators import summed_model
+from .estimators import Estimator, Mean, Percentile, summed_model
 from .patterns import Patterns
 from .radial_map import FrameBlock, Frames, RadialMap
 
 Arrays = dict[str, NDArray[Any]]
+Placed = CudaScatter | CudaRobustScatter
 
 LANES = 4
 """Lanes of a GPU: one each that gathers, copies, decodes and sums, roughly."""
@@ -84,7 +87,7 @@ class DeviceMap:
         DeviceError
             If the memory of a GPU does not take even one frame.
         """
-        if self.radial_map.averaging.estimator.robust:
+        if isinstance(self.radial_map.averaging.estimator, Percentile):
             return self.radial_map(items, threads=threads)
         block = items if isinstance(items, FrameBlock) else FrameBlock(items)
         frames, dummy, delta_dummy = self.radial_map.prepared(block, threads)
@@ -92,7 +95,7 @@ class DeviceMap:
             frames = _decoded(frames, threads)
         n_bins = self.radial_map.scatter.n_bins
         for number in self.numbers:
-            placed(self.radial_map.scatter, number)  # takes its memory before the lanes take theirs
+            placed(self.radial_map.plan, number)  # takes its memory before the lanes take theirs
         work = Work(self.radial_map, dummy, delta_dummy, max(threads // (LANES * len(self.numbers)), 1))
         with lane_pool(self.numbers, _frame_bytes(frames), n_bins).lend() as lane:
             parts = [
@@ -144,11 +147,12 @@ class Work:
     delta_dummy: float
     threads: int
 
-    def sum(self, scatter: CudaScatter, frames: Any, variance: NDArray[Any] | None) -> BinSums:
+    def sum(self, estimator: Estimator, plan: Placed, frames: Any, variance: NDArray[Any] | None) -> BinSums:
         """Put the summing of frames on the current stream."""
-        return scatter(
+        return estimator.sum(
+            plan,
             frames,
-            error_model=summed_model(self.radial_map.averaging.error_model),
+            self.radial_map.averaging.error_model,
             variance=variance,
             dummy=self.dummy,
             delta_dummy=self.delta_dummy,
@@ -173,7 +177,7 @@ class Lane:
 
     def leading(self, frames: Frames, radial_map: RadialMap) -> int:
         """Return how many of the first of `frames` make a batch; 0 if not even one fits as it is."""
-        each = placed(radial_map.scatter, self.device).nbytes_of_frame(summed_model(radial_map.averaging.error_model))
+        each = placed(radial_map.plan, self.device).nbytes_of_frame(summed_model(radial_map.averaging.error_model))
         return min(self.loader.leading(frames), max(self.room.result_bytes // max(each, 1), 1))
 
     def integrate(self, block: FrameBlock, work: Work) -> Arrays:
@@ -202,10 +206,10 @@ class Lane:
 
     def _integrate(self, block: FrameBlock, work: Work) -> tuple[Arrays, NDArray[np.bool_]]:
         plan, n = work.radial_map, len(block.frames)
-        scatter = placed(plan.scatter, self.device)
+        scatter = placed(plan.plan, self.device)
         with cuda.using(self.device, self.stream):
             frames = self.loader(block.frames, threads=work.threads)
-            sums = work.sum(scatter, frames, block.variance)
+            sums = work.sum(plan.averaging.estimator, scatter, frames, block.variance)
             if not plan.averaging.weighted:
                 sums = replace(sums, count=sums.normalization)  # as `RadialMap` does
             factor = None
@@ -222,7 +226,7 @@ class Lane:
             made["negative"] = sums.negative
             if with_covariance and plan.pairs is not None:
                 made["variance_of_pairs"] = work.sum(
-                    placed(plan.pairs.scatter, self.device), frames, block.variance
+                    Mean(), placed(plan.pairs.scatter, self.device), frames, block.variance
                 ).variance
             fetched, damaged = self._fetch(made, work.threads), self.loader.damaged()
         # Sums that all frames share come as one row.
@@ -329,7 +333,7 @@ def lane_rooms(free: int, frame_bytes: int, n_bins: int, device: int = 0) -> lis
 
 
 _pools: dict[tuple[int, ...], LanePool] = {}
-_placed: weakref.WeakKeyDictionary[Scatter, dict[int, CudaScatter]] = weakref.WeakKeyDictionary()
+_placed: weakref.WeakKeyDictionary[Scatter | RobustScatter, dict[int, Placed]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
@@ -343,16 +347,20 @@ def lane_pool(devices: tuple[int, ...], frame_bytes: int, n_bins: int) -> LanePo
         return pool
 
 
-def placed(scatter: Scatter, device: int) -> CudaScatter:
+def placed(plan: Scatter | RobustScatter, device: int) -> Placed:
     """Return sums as a GPU does them; their map is brought there once."""
     with _lock:
-        there = _placed.setdefault(scatter, {})
-        if device not in there:
+        there = _placed.setdefault(plan, {})
+        if device in there:
+            return there[device]
+        if isinstance(plan, RobustScatter):
+            there[device] = CudaRobustScatter.of(plan, device)
+        else:
             there[device] = CudaScatter.build(
-                scatter.pixel_map(),
-                normalization=scatter.normalization,
-                dark=scatter.dark,
-                dark_variance=scatter.dark_variance,
+                plan.pixel_map(),
+                normalization=plan.normalization,
+                dark=plan.dark,
+                dark_variance=plan.dark_variance,
                 device=device,
             )
         return there[device]

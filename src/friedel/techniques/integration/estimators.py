@@ -7,8 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from friedel.core.errors import ParameterError
+from friedel.kernels.cuda_robust import CudaRobustScatter
+from friedel.kernels.cuda_scatter import CudaScatter
 from friedel.kernels.robust import RobustScatter
 from friedel.kernels.scatter import BinSums, Scatter
+
+Plan = Scatter | RobustScatter | CudaScatter | CudaRobustScatter
+"""What sums frames: of the CPU, for frames in memory; of a GPU, for frames in its memory."""
 
 EstimatorName = Literal["mean", "sigma-clip", "percentile"]
 HYBRID = "hybrid"
@@ -22,9 +27,9 @@ class Mean:
     name: ClassVar[EstimatorName] = "mean"
     robust: ClassVar[bool] = False
 
-    def sum(self, plan: Scatter | RobustScatter, frames: Any, error_model: str, **arguments: Any) -> BinSums:
+    def sum(self, plan: Plan, frames: Any, error_model: str, **arguments: Any) -> BinSums:
         """Return the sums over all valid pixels; `arguments` as for `Scatter`."""
-        assert isinstance(plan, Scatter)
+        assert isinstance(plan, Scatter | CudaScatter)
         return plan(frames, error_model=summed_model(error_model), **arguments)
 
 
@@ -52,9 +57,9 @@ class SigmaClip:
         if self.iterations < 0:
             raise ParameterError(f"iterations is {self.iterations}.", "Give 0 or more rounds of clipping.")
 
-    def sum(self, plan: Scatter | RobustScatter, frames: Any, error_model: str, **arguments: Any) -> BinSums:
+    def sum(self, plan: Plan, frames: Any, error_model: str, **arguments: Any) -> BinSums:
         """Return the sums over the pixels that are left; without an error model the spread on the ring decides."""
-        assert isinstance(plan, RobustScatter)
+        assert isinstance(plan, RobustScatter | CudaRobustScatter)
         model: Any = "azimuthal" if error_model == "none" else error_model
         sums = plan.clip(frames, error_model=model, threshold=self.threshold, iterations=self.iterations, **arguments)
         return replace(sums, variance=None) if error_model == "none" else sums
@@ -82,7 +87,7 @@ class Percentile:
                 f"percentile is {self.low} to {self.high}.", "Give two numbers from 0 to 100, the lower one first."
             )
 
-    def sum(self, plan: Scatter | RobustScatter, frames: Any, error_model: str, **arguments: Any) -> BinSums:
+    def sum(self, plan: Plan, frames: Any, error_model: str, **arguments: Any) -> BinSums:
         """Return the sums over the pixels between the percentiles."""
         assert isinstance(plan, RobustScatter)
         return plan.percentile(frames, low=self.low, high=self.high, error_model=summed_model(error_model), **arguments)

@@ -239,7 +239,7 @@ class RadialMap:
             there are counts below zero and the error model is "poisson" (unless `negative` says otherwise).
         """
         block = items if isinstance(items, FrameBlock) else FrameBlock(items)
-        sums = self._sum(self._plan, block, threads)
+        sums = self._sum(self.plan, block, threads)
         if not self.averaging.weighted:
             sums = replace(sums, count=sums.normalization)  # the shares were divided by w: Σ c is Σ (c/w) w
         self.check_counts(block, sums.negative)
@@ -300,7 +300,8 @@ class RadialMap:
         ]
 
     @property
-    def _plan(self) -> Scatter | RobustScatter:
+    def plan(self) -> Scatter | RobustScatter:
+        """What sums the pixels, as the estimator wants it."""
         return self.robust if self.averaging.estimator.robust and self.robust is not None else self.scatter
 
     def _sum(self, plan: Scatter | RobustScatter, block: FrameBlock, threads: int) -> BinSums:
