@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from friedel.core.errors import DataError, FileError, ParameterError
 from friedel.core.units import RADIAL_UNITS
-from friedel.data import radial_coordinate, radial_unit_of
+from friedel.data import azimuth_coordinate, radial_coordinate, radial_unit_of
 from friedel.io import read_pattern, write_pattern
 from shared_data import shared
 
@@ -34,6 +34,25 @@ def test_round_trip(unit, ending, n, tmp_path_factory):
     np.testing.assert_allclose(found.radial, written.radial, rtol=1e-9)
     np.testing.assert_allclose(found.intensity, written.intensity, rtol=1e-9)
     assert ("intensity_errors" in found) == (ending != ".chi")
+
+
+@pytest.mark.parametrize("ending", [".xy", ".chi"])
+@pytest.mark.parametrize("unit", ["qip_nm^-1", "formula: q**2; units: 1/nm^2; label: q squared", "formula: 2 * q"])
+def test_other_units_are_known_again(unit, ending, tmp_path):
+    write_pattern(tmp_path / f"pattern{ending}", pattern(unit))
+    assert radial_unit_of(read_pattern(tmp_path / f"pattern{ending}")) == unit
+
+
+@pytest.mark.parametrize("ending", [".xy", ".dat", ".chi"])
+@pytest.mark.parametrize("unit", ["chi_deg", "chigi_rad"])
+def test_a_profile_along_the_azimuth(unit, ending, tmp_path):
+    profile = xr.Dataset({"intensity": ("azimuth", np.arange(6.0))})
+    profile = profile.assign_coords(azimuth=azimuth_coordinate(np.linspace(-1, 1, 6), unit))
+    write_pattern(tmp_path / f"profile{ending}", profile)
+    found = read_pattern(tmp_path / f"profile{ending}")
+    assert found.intensity.dims == ("azimuth",)
+    assert found.azimuth.attrs["azimuth_unit"] == unit
+    np.testing.assert_allclose(found.azimuth, profile.azimuth, rtol=1e-9)
 
 
 def test_gsas(tmp_path):

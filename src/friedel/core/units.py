@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from .errors import ParameterError
 from .formula import Formula
@@ -293,7 +293,7 @@ def _checked_name(text: str) -> str:
     return unit_named(text).name
 
 
-UnitName = Annotated[str, AfterValidator(_checked_name)]
+UnitName = Annotated[str, AfterValidator(_checked_name), Field(examples=list(UNITS))]
 """Name of a unit, as a parameter of a task: aliases are replaced by the name."""
 
 RadialUnit = UnitName

@@ -18,7 +18,7 @@ from friedel.io import open_dataset
 from friedel.run.inline import InlineRunner
 from friedel.run.threads import ThreadRunner
 from friedel.techniques.integration import Integrator
-from friedel.techniques.integration.tasks import integrate1d, integrate2d
+from friedel.techniques.integration.tasks import integrate1d, integrate2d, integrate_radial
 from shared_data import shared
 
 h5py = pytest.importorskip("h5py")
@@ -409,3 +409,44 @@ def test_unweighted_cakes_with_their_spread(scan, tmp_path) -> None:
     )
     for variable in ("intensity", "intensity_errors", "intensity_std"):
         np.testing.assert_array_equal(result[variable], expected[variable])
+
+
+def test_profiles_along_the_azimuth(scan, tmp_path) -> None:
+    given = values(scan, npt=24, radial_range=(20, 40), azimuth_range=(300, 80), unit="q_nm^-1")
+    result = execute(integrate_radial, **given, output=tmp_path / "profiles.h5")
+    assert result["intensity"].dims == ("frame", "azimuth")
+    assert result["azimuth"].attrs["azimuth_unit"] == "chi_deg"
+    options = {"radial_range": (20, 40), "azimuth_range": (300, 80), "error_model": "poisson"}
+    expected = Integrator(geometry(), **options).integrate_radial(frames_of(scan), npt_azimuth=24)
+    for name in ("intensity", "intensity_errors", "azimuth"):
+        np.testing.assert_array_equal(result[name], expected[name])
+    execute(integrate_radial, **given, frame_range="0:1", output=tmp_path / "profile.xy")
+    assert (tmp_path / "profile.xy").read_text().count("\n") > 24
+    with pytest.raises(ParameterError, match="no profiles along the azimuth"):
+        execute(integrate_radial, **given, output=tmp_path / "other.h5", format="pyfai")
+
+
+def test_profiles_along_the_azimuth_can_be_robust(scan) -> None:
+    given = values(scan, npt=12, splitting="none", estimator="percentile", radial_range=(20, 40))
+    result = execute(integrate_radial, **given)
+    assert result["intensity"].dims == ("frame", "azimuth")
+    assert float(result["intensity"].median()) == pytest.approx(30, rel=0.1)
+
+
+def test_maps_of_grazing_incidence(scan, tmp_path) -> None:
+    given = values(scan, unit="qip_A^-1", azimuth_unit="qoop_A^-1", incidence=0.3, sample_orientation=6, npt_azimuth=15)
+    result = execute(integrate2d, **given, output=tmp_path / "film.h5")
+    stored = open_dataset(tmp_path / "film.h5")
+    assert stored["azimuth"].attrs["units"] == "1/Angstrom"
+    assert stored["radial"].attrs["radial_unit"] == "qip_A^-1"
+    options = {"unit": "qip_A^-1", "azimuth_unit": "qoop_A^-1", "incidence": 0.3, "sample_orientation": 6}
+    expected = Integrator(geometry(), npt=20, error_model="poisson", **options)
+    cakes = expected.integrate2d(frames_of(scan), npt_azimuth=15)
+    np.testing.assert_array_equal(result["intensity"], cakes["intensity"])
+
+
+def test_aliases_of_units_are_stored_by_name(scan) -> None:
+    result = execute(integrate1d, **values(scan, unit="d*2_nm^-2"))
+    assert result["radial"].attrs["radial_unit"] == "dstar2_nm^-2"
+    with pytest.raises(ParameterError, match="no unit"):
+        execute(integrate1d, **values(scan, unit="q_nm"))

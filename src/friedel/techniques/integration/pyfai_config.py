@@ -241,6 +241,12 @@ def _fibre_bins(migration: _Migration) -> None:
     shared = next((unit for unit in units.values() if isinstance(unit, Mapping)), {})
     for name, key in (("incidence", "incident_angle"), ("tilt", "tilt_angle")):
         migration.put(name, math.degrees(float(shared.get(key) or 0.0)), f"unit_ip.{key}")
+    turned = float(shared.get("incident_angle") or 0.0) != 0.0 or float(shared.get("tilt_angle") or 0.0) != 0.0
+    if turned and any(str(_unit_name(unit or "")).startswith("exit_angle") for unit in units.values()):
+        migration.notes.append(
+            f"{migration.path}: pyFAI turns the sample the other way for exit angles than for scattering vectors: here "
+            "the reflected beam leaves at the angle of incidence."
+        )
     migration.put("sample_orientation", int(shared.get("sample_orientation") or 1), "unit_ip.sample_orientation")
     _range(migration, "radial_range", f"{first}_range")
     _range(migration, "azimuth_range", f"{second}_range")
