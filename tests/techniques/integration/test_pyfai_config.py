@@ -14,6 +14,7 @@ import friedel
 from friedel.core.errors import FileError, ParameterError
 from friedel.instrument import Geometry
 from friedel.techniques.integration.tasks import Integrate1D, Integrate2D
+from friedel.workflows.tasks import DiffractionMap
 
 PONI = {
     "poni_version": 2.1,
@@ -293,3 +294,38 @@ def test_the_task(tmp_path) -> None:
     )
     found = friedel.integrate1d(tmp_path / "frame.npy", pyfai_config=config)
     np.testing.assert_allclose(found.intensity, 10.0)
+
+
+MAP = {
+    "diffmap_config_version": 1, "experiment_title": "leaf", "offset": 1, "zigzag_scan": True, "output_file": None,
+    "slow_motor": {"start": 0.0, "stop": 2.0, "points": 3, "name": "ty"},
+    "fast_motor": {"start": -1.0, "stop": 1.0, "points": 2, "name": "tx"},
+    "ai": NEWEST, "input_data": [["frames.npy", False, 7, [60, 50]]],
+}  # fmt: skip
+
+
+def test_a_map(tmp_path) -> None:
+    """The grid, the way it was scanned and the frames come from the file of the map, the rest from the worker in it."""
+    frames = np.full((7, 60, 50), 10.0, np.float32) * np.arange(7)[:, np.newaxis, np.newaxis]
+    np.save(tmp_path / "frames.npy", frames)
+    worker = NEWEST | {"correct_solid_angle": False, "polarization_description": None, "nbpt_rad": 20}
+    config = stored(tmp_path, MAP | {"ai": worker})
+    found = friedel.diffraction_map(pyfai_config=config, output=tmp_path / "map.h5")
+    mean = found.intensity.mean("radial")
+    np.testing.assert_allclose(mean, [[10, 20], [40, 30], [50, 60]])
+    np.testing.assert_allclose(found[mean.dims[0]], [0, 1, 2])
+    np.testing.assert_allclose(found[mean.dims[1]], [-1, 1])
+
+
+def test_a_map_for_another_task(tmp_path) -> None:
+    parameters = understood(tmp_path, config=MAP)
+    assert "diffraction-map" in parameters.notes[0]
+    assert parameters.npt == 500
+
+
+def test_an_old_map(tmp_path) -> None:
+    old = {"npt_slow": 3, "nbpt_fast": 2, "fast_motor_range": [0, 4], "ai": OLDEST, "offset": 0, "turn": 3}
+    parameters = understood(tmp_path, DiffractionMap, config=old)
+    assert (parameters.shape, parameters.fast_range, parameters.slow_range) == ((3, 2), (0, 4), None)
+    assert parameters.splitting == "bbox"
+    assert "turn" in parameters.notes[0]

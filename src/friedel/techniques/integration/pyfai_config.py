@@ -1,4 +1,4 @@
-"""The configuration of a pyFAI worker (JSON, versions 0 to 5) as the parameters of a task.
+"""The configuration of a pyFAI worker (JSON, versions 0 to 5) or of its diffraction maps as the parameters of a task.
 
 Every key is turned into a parameter, told about, or refused by name: none that would change the numbers is passed over
 in silence. What the user gives explicitly wins, and what it replaces is not looked at. The meaning of the keys is that
@@ -125,7 +125,10 @@ def parameters_of(path: str | Path, given: Mapping[str, Any], known: Collection[
     ParameterError
         If a key has a value that cannot be honoured; the message names both.
     """
-    migration = _Migration(str(path), _worker(str(path)), given, known)
+    whole = _read(str(path))
+    migration = _Migration(str(path), _worker(str(path), whole), given, known)
+    if isinstance(whole.get("ai"), Mapping):
+        _map(migration, whole)
     _geometry(migration)
     fibre = migration.config.get("integrator_class") == "FiberIntegrator" or "npt_ip" in migration.config
     (_fibre_bins if fibre else _bins)(migration)
@@ -140,8 +143,7 @@ def parameters_of(path: str | Path, given: Mapping[str, Any], known: Collection[
     return Migrated(migration.values, tuple(migration.notes))
 
 
-def _worker(path: str) -> dict[str, Any]:
-    """Read the file and give its keys their present names."""
+def _read(path: str) -> Mapping[str, Any]:
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -150,7 +152,12 @@ def _worker(path: str) -> dict[str, Any]:
         raise FileError(path, f"is not JSON: {error}.", "Give the file that pyFAI-integrate saved.") from None
     if not isinstance(config, Mapping) or not config:
         raise FileError(path, "holds no table of parameters.", "Give the file that pyFAI-integrate saved.")
-    config = dict(worker_of(config))
+    return config
+
+
+def _worker(path: str, whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the keys of the worker their present names."""
+    config = dict(worker_of(whole))
     version = config.get("version") or 0
     if not isinstance(version, int) or version > NEWEST:
         raise ParameterError(
@@ -166,6 +173,51 @@ def _worker(path: str) -> dict[str, Any]:
             for key in keys:
                 config.pop(key, None)
     return config
+
+
+def _map(migration: _Migration, whole: Mapping[str, Any]) -> None:
+    """Take the scan of a diffraction map: its grid, the frames and the file to write."""
+    keys = ("ai", "diffmap_config_version", "experiment_title")
+    scan = {key: value for key, value in whole.items() if key not in keys}
+    for old, key in (("npt_rad", "nbpt_rad"), ("npt_azim", "nbpt_azim")):
+        count = scan.pop(old, None)
+        if count:
+            migration.config.setdefault(key, count)
+    frames = [item.get("path") if isinstance(item, Mapping) else item[0] for item in scan.pop("input_data", None) or ()]
+    if frames and "frames" not in migration.given:
+        migration.put("frames", tuple(str(near(str(path), migration.path)) for path in frames), "input_data")
+    if "snake" not in migration.known:
+        migration.notes.append(f"{migration.path}: it describes a map, which friedel diffraction-map makes.")
+        return
+    slow, fast = (_motor(scan, name) for name in ("slow", "fast"))
+    lines, points = int(slow.get("points") or 0), int(fast.get("points") or 0)
+    if lines and points:
+        migration.put("shape", (lines, points), "slow_motor")
+        for name, motor in (("slow_range", slow), ("fast_range", fast)):
+            if motor.get("start") is not None and motor.get("stop") is not None:
+                migration.put(name, (float(motor["start"]), float(motor["stop"])), name.replace("range", "motor"))
+    migration.put("snake", bool(scan.pop("zigzag_scan", False)), "zigzag_scan")
+    offset = int(scan.pop("offset", 0) or 0)
+    if offset:
+        migration.put("frame_range", f"{offset}:{offset + lines * points if lines and points else ''}", "offset")
+    output = scan.pop("output_file", None)
+    if output:
+        migration.put("output", str(output), "output_file")
+    migration.notes += [f"{migration.path}: {key} is no key of a map, and has no effect." for key in scan]
+
+
+def _motor(scan: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take a motor, as a table or (without a version) as single keys."""
+    motor = dict(scan.pop(f"{name}_motor", None) or {})
+    for key in (f"nbpt_{name}", f"npt_{name}", f"{name}_motor_points"):
+        count = scan.pop(key, None)
+        motor["points"] = motor.get("points") or count
+    motor.setdefault("name", scan.pop(f"{name}_motor_name", None))
+    limits = scan.pop(f"{name}_motor_range", None)
+    if limits:
+        motor.setdefault("start", limits[0])
+        motor.setdefault("stop", limits[-1])
+    return motor
 
 
 def _geometry(migration: _Migration) -> None:
