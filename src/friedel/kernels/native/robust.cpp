@@ -217,7 +217,7 @@ void keep_valid(Values &values) {
 
 struct Bench {  // where one thread works
     std::vector<double> raw, x, a, v, c;
-    std::vector<uint32_t> some, below, above, chosen;
+    std::vector<uint8_t> taken;
 
     void fit(std::size_t n) {
         if (raw.size() >= n + WIDTH) return;
@@ -340,70 +340,112 @@ struct Window {
     bool takes_all(double before, double after) const { return before >= low && after <= high; }
 };
 
-// Choose the entries of `group` whose ranks lie in the window, without sorting all of them: the range of values is cut
-// into buckets, and only those at the ends of the window are looked into. Entries of equal value have the order that
-// they have in the bin.
+constexpr int buckets = 256;
+
+// Number of the bucket of each value: 1 to 254 between the limits, 0 below and 255 above them.
+FRIEDEL_VECTOR_CLONES void put_into_buckets(const double *x, std::size_t n, double low, double scale, uint8_t *bucket) {
+    for (std::size_t i = 0; i < n; ++i) {
+        double place = (x[i] - low) * scale + 1.0;
+        place = place < 0.0 ? 0.0 : place;
+        place = place > buckets - 1 ? buckets - 1 : place;
+        bucket[i] = static_cast<uint8_t>(static_cast<int32_t>(place));
+    }
+}
+
+// Mark the entries whose ranks lie in the window, without sorting all of them: the range of values is cut into buckets,
+// and only those at the ends of the window are looked into. Entries of equal value have the order that they have in the
+// bin.
 class Selection {
   public:
-    Selection(const Values &values, const Window &window, std::vector<uint32_t> &chosen)
-        : values_(values), window_(window), chosen_(chosen) {}
+    Selection(const Values &values, const Window &window, std::vector<uint8_t> &taken)
+        : values_(values), window_(window), taken_(taken) {}
 
-    void choose(const std::vector<uint32_t> &group, double before) {
-        constexpr std::size_t buckets = 256, small = 48;
-        const auto [least, most] = range(group);
-        if (group.size() <= small || !(least < most)) return walk(group, before);
-        const double low = least, scale = (buckets - 1e-6) / (most - least);
+    // Whether any is taken of all entries.
+    bool choose() {
+        std::vector<uint32_t> all(values_.n);
+        for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint32_t>(i);
+        any_ = false;
+        choose(all, 0.0, true);
+        return any_;
+    }
+
+  private:
+    void choose(const std::vector<uint32_t> &group, double before, bool sampled) {
+        constexpr std::size_t small = 48;
+        const std::size_t n = group.size();
+        if (n <= small) return walk(group, before);
+        std::vector<double> x(n);
+        for (std::size_t k = 0; k < n; ++k) x[k] = values_.x[group[k]];
+        auto [low, high] = limits(x, sampled);
+        if (!(low < high)) {
+            if (sampled) return choose(group, before, false);
+            return walk(group, before);
+        }
+        const double scale = (buckets - 2) / (high - low);
         if (!std::isfinite(scale)) return walk(group, before);
-        const auto bucket_of = [&](uint32_t i) { return static_cast<std::size_t>((values_.x[i] - low) * scale); };
+        std::vector<uint8_t> bucket(n);
+        put_into_buckets(x.data(), n, low, scale, bucket.data());
         double weights[buckets] = {};
         std::size_t sizes[buckets] = {};
-        for (const uint32_t i : group) {
-            const std::size_t bucket = bucket_of(i);
-            weights[bucket] += values_.a[i];
-            ++sizes[bucket];
+        for (std::size_t k = 0; k < n; ++k) {
+            weights[bucket[k]] += values_.a[group[k]];
+            ++sizes[bucket[k]];
         }
         enum Fate : uint8_t { none, all, look };
         Fate fates[buckets];
         double ranks[buckets];
-        std::vector<std::vector<uint32_t>> inner(buckets);
-        for (std::size_t b = 0; b < buckets; ++b) {
+        std::vector<uint32_t> inner[buckets];
+        for (int b = 0; b < buckets; ++b) {
             ranks[b] = before;
             const double after = before + weights[b];
             fates[b] = sizes[b] == 0 || !window_.may_take(before, after) ? none : window_.takes_all(before, after) ? all : look;
             if (fates[b] == look) inner[b].reserve(sizes[b]);
             before = after;
         }
-        for (const uint32_t i : group) {
-            const std::size_t bucket = bucket_of(i);
-            if (fates[bucket] == all) chosen_.push_back(i);
-            if (fates[bucket] == look) inner[bucket].push_back(i);
+        for (std::size_t k = 0; k < n; ++k) {
+            const Fate fate = fates[bucket[k]];
+            taken_[group[k]] |= fate == all;
+            any_ |= fate == all;
+            if (fate == look) inner[bucket[k]].push_back(group[k]);
         }
-        for (std::size_t b = 0; b < buckets; ++b)
-            if (fates[b] == look) inner[b].size() == group.size() ? walk(inner[b], ranks[b]) : choose(inner[b], ranks[b]);
+        for (int b = 0; b < buckets; ++b) {
+            if (fates[b] != look) continue;
+            if (inner[b].size() < n)
+                choose(inner[b], ranks[b], true);
+            else if (sampled)
+                choose(inner[b], ranks[b], false);
+            else
+                walk(inner[b], ranks[b]);
+        }
     }
 
-  private:
-    std::pair<double, double> range(const std::vector<uint32_t> &group) const {
-        double least = std::numeric_limits<double>::infinity(), most = -least;
-        for (const uint32_t i : group) {
-            least = std::min(least, values_.x[i]);
-            most = std::max(most, values_.x[i]);
+    // Between which values buckets lie: all, or most of them, as a sample tells, so that few far outliers do not leave
+    // all the others in one bucket.
+    static std::pair<double, double> limits(const std::vector<double> &x, bool sampled) {
+        constexpr std::size_t samples = 64, least = 256;
+        if (sampled && x.size() >= least) {
+            double some[samples];
+            for (std::size_t k = 0; k < samples; ++k) some[k] = x[k * x.size() / samples];
+            std::sort(some, some + samples);
+            return {some[2], some[samples - 3]};
         }
-        return {least, most};
+        const auto [low, high] = std::minmax_element(x.begin(), x.end());
+        return {*low, *high};
     }
 
     void walk(std::vector<uint32_t> group, double before) {
         std::stable_sort(group.begin(), group.end(), [&](uint32_t i, uint32_t j) { return values_.x[i] < values_.x[j]; });
         for (const uint32_t i : group) {
             const double after = before + values_.a[i];
-            if (window_.takes(before, after)) chosen_.push_back(i);
+            if (window_.takes(before, after)) any_ = taken_[i] = true;
             before = after;
         }
     }
 
     const Values &values_;
     const Window &window_;
-    std::vector<uint32_t> &chosen_;
+    std::vector<uint8_t> &taken_;
+    bool any_ = false;
 };
 
 constexpr double rounding = 1e-12;  // of the weight of a bin: ranks are sums
@@ -413,34 +455,29 @@ double keep_between(Values &values, double low, double high, Bench &bench) {
     if (values.n == 0) return 0;
     const Moments sums = moments(values);
     const double slack = rounding * sums.weight;
-    auto &all = bench.some;
-    all.resize(values.n);
-    for (std::size_t i = 0; i < values.n; ++i) all[i] = static_cast<uint32_t>(i);
-    auto &chosen = bench.chosen;
-    chosen.clear();
+    auto &taken = bench.taken;
+    taken.assign(values.n, 0);
     const bool point = high - low <= 4 * rounding;
     const double from = low * sums.weight, to = high * sums.weight;
-    if (!point) {
-        const Window window{from - slack, to + slack, false};
-        Selection(values, window, chosen).choose(all, 0.0);
+    const Window inside{from - slack, to + slack, false};
+    if (point || !Selection(values, inside, taken).choose()) {
+        const Window touched{point ? from - slack : from + slack, point ? to + slack : to - slack, true};
+        Selection(values, touched, taken).choose();
     }
-    if (chosen.empty()) {
-        const Window window{point ? from - slack : from + slack, point ? to + slack : to - slack, true};
-        Selection(values, window, chosen).choose(all, 0.0);
-    }
-    std::sort(chosen.begin(), chosen.end());
     double kept = 0;
-    for (std::size_t k = 0; k < chosen.size(); ++k) {
-        const uint32_t i = chosen[k];
+    std::size_t k = 0;
+    for (std::size_t i = 0; i < values.n; ++i) {
+        if (!taken[i]) continue;
         values.x[k] = values.x[i];
         values.a[k] = values.a[i];
         if (values.v) values.v[k] = values.v[i];
         if (values.c) values.c[k] = values.c[i];
         kept += values.c ? values.c[k] : 1.0;
+        ++k;
     }
-    const bool whole = chosen.size() == values.n;
-    values.n = chosen.size();
-    values.left = static_cast<double>(chosen.size());
+    const bool whole = k == values.n;
+    values.n = k;
+    values.left = static_cast<double>(k);
     values.fill_up();
     return whole ? 0 : sums.count - kept;
 }
