@@ -208,3 +208,11 @@ def test_what_holds_no_sparse_frames_is_refused(files) -> None:
     folder, _, _ = files
     with pytest.raises(FriedelError, match="no sparse frames"):
         friedel.densify(folder / "frames.h5", output=folder / "dense.h5")
+
+
+def test_peaks_can_be_reported(files) -> None:
+    folder, _, _ = files
+    friedel.find_peaks(
+        folder / "frames.h5", **options(folder, output=folder / "peaks.h5", report=folder / "peaks.html")
+    )
+    assert "Number of peaks" in (folder / "peaks.html").read_text()

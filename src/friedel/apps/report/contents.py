@@ -50,6 +50,7 @@ def sections(result: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
     yield from _integration_sections(result)
     yield from _scan_map_sections(result)
     yield from _image_sections(result)
+    yield from _count_sections(result)
 
 
 def _phase_sections(result: xr.Dataset) -> Iterator[Section]:
@@ -400,6 +401,18 @@ def _scan_map_sections(result: xr.Dataset) -> Iterator[Section]:
     line = line.transpose("x", "radial").compute()
     text = "The pattern at every point of the line." if step == 1 else f"The pattern at one point in {step}."
     yield Section("line", "Patterns along the line", text, partial(draw_waterfall, intensity=line))
+
+
+def _count_sections(result: xr.Dataset) -> Iterator[Section]:
+    """Yield pictures of what was counted in each frame: peaks, stored pixels."""
+    for name in ("n_peaks", "n_stored"):
+        counts = result.data_vars.get(name)
+        if counts is None or counts.dims != ("frame",):
+            continue
+        numbers = xr.Variable("frame", np.arange(counts.size), {"units": "", "long_name": "Frame"})
+        shown = counts.astype(float).assign_coords(frame=numbers)
+        text = f"{counts.sum().item()} in {counts.size} frames, {counts.max().item()} at most."
+        yield Section(name, counts.attrs.get("long_name", name), text, partial(draw_pattern, intensity=shown))
 
 
 def _image_sections(result: xr.Dataset) -> Iterator[Section]:
