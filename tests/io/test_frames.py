@@ -168,6 +168,16 @@ class TestLayouts:
         assert source.axes["dty"].values.tolist() == [0, 0.5, 1]
         assert source.axis("rot").values.tolist() == [7, 7, 7]
 
+    def test_an_axis_may_be_named_by_its_path(self, tmp_path):
+        with h5py.File(tmp_path / "scan.h5", "w") as file:
+            file["entry/data/frames"] = files.stack(3)
+            file["entry/measurement/bmon"] = [1.0, 2.0, 3.0]
+        source = open_frames(tmp_path / "scan.h5")
+        for name in ("bmon", "/entry/measurement/bmon", "entry/measurement/bmon"):
+            assert source.axis(name).values.tolist() == [1, 2, 3]
+        with pytest.raises(DataError, match="other/bmon"):
+            source.axis("other/bmon")
+
     def test_content_decides_not_the_name(self, tmp_path):
         frames = files.stack()
         files.nexus(tmp_path / "scan.nxs", frames).rename(tmp_path / "scan.cbf")

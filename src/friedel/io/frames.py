@@ -237,7 +237,7 @@ class FrameSource:
         return composed[0], composed[1]
 
     def axis(self, name: str) -> Axis:
-        """Return the axis called `name`.
+        """Return the axis called `name`, or found at that path in the file.
 
         Raises
         ------
@@ -246,6 +246,10 @@ class FrameSource:
         """
         if name in self.axes:
             return self.axes[name]
+        found = (self.constants | self.axes).items()
+        at_path = {axis.path.strip("/"): key for key, axis in found if "/" in axis.path}
+        if name not in self.constants and name.strip("/") in at_path:
+            return self.axis(at_path[name.strip("/")])
         if name in self.constants:
             constant = self.constants[name]
             return replace(constant, values=np.full(self.n_frames, constant.values[0]))
