@@ -14,11 +14,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from friedel.instrument import Geometry
+from friedel.io.images import read_image, read_mask
 from friedel.techniques.integration import FrameBlock, Percentile, RadialMap, SigmaClip
 from peer_python import run_peer
 from peers.test_pyfai_integration import CODE as SETUP
 from peers.test_pyfai_integration import FACTOR, INNER, NPT, PIXEL, PLACE, RANGE, WAVELENGTH, geometry
 from peers.test_pyfai_integration import scene as scene  # a fixture
+from shared_data import shared
 
 pytestmark = pytest.mark.peer
 
@@ -131,3 +134,53 @@ def test_strong_spots_cost_no_ring(scene, spotted, theirs) -> None:
     assert lost.sum() > 5
     robust = ours(scene, spotted["strong"], error_model="azimuthal", estimator=Percentile(10, 90)).intensity[0][INNER]
     assert np.median(np.abs(found.intensity[0][INNER][lost] / robust[lost] - 1)) < 0.1
+
+
+REAL_CODE = """
+import fabio, pyFAI
+ai = pyFAI.load(str(inputs["poni"]))
+frame = fabio.open(str(inputs["frame"])).data
+mask = fabio.open(str(inputs["mask"])).data
+common = dict(unit="2th_deg", radial_range=tuple(inputs["range"]), mask=mask)
+clip = dict(error_model="azimuthal", thres=5, max_iter=5, **common)
+for engine in ("python", "cython"):
+    result = ai.sigma_clip_ng(frame, 500, method=("no", "csr", engine), **clip)
+    for name in ("intensity", "sem", "count"):
+        outputs[f"{engine}.{name}"] = getattr(result, name)
+median = ai.medfilt1d_ng(frame, 500, method=("full", "csr", "cython"), error_model="poisson", percentile=50, **common)
+outputs["median.intensity"], outputs["median.sem"] = median.intensity, median.sem
+"""
+
+
+def test_a_real_frame() -> None:
+    """CeO2 on a Pilatus 2M with CdTe: powder rings, spotty in places."""
+    folder = shared("diffraction", "ceo2_pilatus2m_cdte")
+    places = {"poni": folder / "CeO2.poni", "frame": folder / "CeO2.cbf", "mask": folder / "mask.edf.gz"}
+    span = (2.0, 17.0)
+    expected = run_peer(REAL_CODE, **{name: str(path) for name, path in places.items()}, range=np.array(span))
+    frame = read_image(places["frame"])
+    place = Geometry.load(places["poni"]).for_shape(frame.shape)
+    mask = read_mask(places["mask"])
+
+    def pattern(**options):
+        radial_map = RadialMap.build(
+            place, npt=500, unit="2th_deg", radial_range=span, mask=mask, negative="keep", keep_sums=True, **options
+        )
+        return radial_map(frame[None])
+
+    clipped = pattern(splitting="none", error_model="azimuthal", estimator=SigmaClip(5, 5))
+    median = pattern(splitting="full", error_model="poisson", estimator=Percentile())
+    inner = np.zeros(500, bool)
+    inner[INNER] = True
+    # The numpy engine sums in single precision, the compiled one has another variance: one for each.
+    for engine, name, found, tolerance in (
+        ("cython", "intensity", clipped.intensity[0], 1e-5),
+        ("python", "sem", clipped.intensity_errors[0], 1e-4),
+    ):
+        same = inner & np.isclose(clipped.sums.count[0], expected[f"{engine}.count"], atol=0.5)
+        assert same.sum() > 0.95 * inner.sum()
+        np.testing.assert_allclose(found[same], expected[f"{engine}.{name}"][same], rtol=tolerance)
+    # A few medians are in other pixels: their ranks are sums of single precision there.
+    close = np.isclose(median.intensity[0], expected["median.intensity"], rtol=1e-5)
+    close &= np.isclose(median.intensity_errors[0], expected["median.sem"], rtol=1e-4)
+    assert close[inner].mean() > 0.99
