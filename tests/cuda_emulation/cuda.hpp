@@ -136,6 +136,7 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
     return bits;
 }
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
+inline int __all_sync(unsigned mask, int predicate) { return !__any_sync(mask, !predicate); }
 inline int __syncthreads_or(int predicate) {
     using namespace emulation;
     exchanged[current] = predicate != 0;
@@ -242,6 +243,10 @@ constexpr auto indices(void (*)(A...)) {
     return std::index_sequence_for<A...>{};
 }
 
+inline char *dynamic_shared() {
+    return reinterpret_cast<char *>((reinterpret_cast<std::uintptr_t>(dynamic_memory.data()) + 127) & ~std::uintptr_t(127));
+}
+
 template <auto kernel>
 void run(const unsigned *grid, const unsigned *block, unsigned dynamic_bytes, void **given, int n_given) {
     gridDim = {grid[0], grid[1], grid[2]};
@@ -260,10 +265,9 @@ void run(const unsigned *grid, const unsigned *block, unsigned dynamic_bytes, vo
                 blockIdx = {x, y, z};
                 run_block();
             }
+    for (const char *at = dynamic_shared() + dynamic_bytes; at < dynamic_memory.data() + dynamic_memory.size(); ++at)
+        if (*at != char(0xa5)) std::abort();  // wrote behind the shared memory that it was given
 }
 
-inline char *dynamic_shared() {
-    return reinterpret_cast<char *>((reinterpret_cast<std::uintptr_t>(dynamic_memory.data()) + 127) & ~std::uintptr_t(127));
-}
 
 }  // namespace emulation

@@ -230,15 +230,6 @@ class FrameLoader:
         return cuda.load_kernel(SOURCES / f"{source}.cu", name, macros, self.device)
 
 
-def copied(values: npt.NDArray[Any], threads: int) -> npt.NDArray[Any]:
-    """Return a copy of an array, made by several threads: memory that is new costs more than the copying."""
-    new = np.empty_like(values)
-    if values.nbytes:
-        source, target = (array.reshape(-1).view(np.uint8) for array in (values, new))
-        _native.gather([source], target, np.empty(1, np.uint64), max(threads, 1))
-    return new
-
-
 def staging_for(frame_bytes: int, n_frames: int) -> int:
     """Return the staging memory that is needed for `n_frames` frames which are not compressed."""
     return n_frames * _aligned(frame_bytes, _BUFFER_ALIGNMENT)
@@ -266,4 +257,4 @@ def _limits(dtype: np.dtype[Any]) -> tuple[np.int64, np.int64]:
 
 def _room(block_bytes: Any) -> Any:
     """Shared memory in which a block can be decoded in place (``cuda/bitshuffle_lz4.cu``)."""
-    return (block_bytes + block_bytes // 255 + 48 + 15) // 16 * 16
+    return (block_bytes + block_bytes // 255 + 48 + 127) // 128 * 128

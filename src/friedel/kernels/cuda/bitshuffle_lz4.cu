@@ -37,7 +37,7 @@ __device__ __forceinline__ bool extend(const u8 *buffer, u32 lane, u32 &in, u32 
     return true;
 }
 
-// Copy to a lower place of the same buffer (or the same place). Four loads in flight hide their latency.
+// Copy to a lower place of the same buffer, or to one that does not overlap. Four loads in flight hide their latency.
 __device__ __forceinline__ void copy_down(u8 *buffer, u32 lane, u32 to, u32 from, u32 length) {
     for (u32 start = lane; start < length + lane; start += 128) {
         u8 kept[4];
@@ -52,21 +52,33 @@ __device__ __forceinline__ void copy_down(u8 *buffer, u32 lane, u32 to, u32 from
     __syncwarp();
 }
 
-// Repeat the `offset` bytes before, where that is 1, 2 or 4: whole words of a pattern.
-__device__ __forceinline__ void repeat_pattern(u8 *buffer, u32 lane, u32 to, u32 offset, u32 length) {
-    const u8 *const from = buffer + to - offset;
-    u32 pattern = 0;
-#pragma unroll
-    for (u32 k = 0; k < 4; ++k) pattern |= (u32)from[k & (offset - 1)] << (8 * k);
-    const u32 head = (0 - to) & 3, words = (length - head) / 4, tail = head + 4 * words;
+// Whether the `offset` bytes before `to` are all the same. The zeros of the planes that counts do not reach are repeated
+// from wherever the encoder last met some.
+__device__ __forceinline__ bool is_uniform(const u8 *buffer, u32 lane, u32 to, u32 offset) {
+    const u8 value = buffer[to - 1];
+    bool same = true;
+    for (u32 i = lane; i < offset; i += 32) same &= buffer[to - offset + i] == value;
+    return __all_sync(ALL_LANES, same);
+}
+
+// Repeat the byte before, `least_fill` times or more.
+constexpr u32 least_fill = 32;
+
+__device__ __forceinline__ void fill(u8 *buffer, u32 lane, u32 to, u32 length) {
+    const u8 value = buffer[to - 1];
+    const u32 head = (0 - to) & 15, vectors = (length - head) / 16, tail = head + 16 * vectors;
+    const u32 word = value * 0x01010101u;
+    const uint4 vector = make_uint4(word, word, word, word);
     __syncwarp();  // what follows may overwrite the coded bytes that said so
-    if (lane < head) buffer[to + lane] = (u8)(pattern >> (8 * lane));
-    const u32 turned = __funnelshift_r(pattern, pattern, 8 * head);
-    u32 *const aligned = reinterpret_cast<u32 *>(buffer + to + head);
-    for (u32 i = lane; i < words; i += 32) aligned[i] = turned;
-    if (lane < length - tail) buffer[to + tail + lane] = (u8)(turned >> (8 * lane));
+    if (lane < head) buffer[to + lane] = value;
+    uint4 *const aligned = reinterpret_cast<uint4 *>(buffer + to + head);
+    for (u32 i = lane; i < vectors; i += 32) aligned[i] = vector;
+    if (lane < length - tail) buffer[to + tail + lane] = value;
     __syncwarp();
 }
+
+// Sequences up to this length are copied in one go, longer ones by parts, in larger steps.
+constexpr u32 long_sequence = 96;
 
 // a modulo b, for numbers below 2^16: the quotient of floats is never off by one there.
 __device__ __forceinline__ u32 modulo(u32 a, u32 b) { return a - b * (u32)__fdividef((float)a + 0.5f, (float)b); }
@@ -119,17 +131,17 @@ __device__ bool decode_in_place(u8 *buffer, u32 lane, u32 in, u32 in_end, u32 si
         length += 4;
         const u32 before = out + literals;
         if (offset == 0 || offset > before || length > size - before || before + length > in) return false;
-        // Long literals, and long runs of one value (the zeros of the planes that counts do not reach): by themselves.
-        const bool run = length >= 64 && offset <= 4 && offset != 3;
-        if (literals >= 64 || run) {
-            copy_down(buffer, lane, out, from, literals);
-            out = from = before;
-            literals = 0;
-        }
-        if (run)
-            repeat_pattern(buffer, lane, before, offset, length);
-        else
+        if (literals + length <= long_sequence) {
             copy_sequence(buffer, lane, out, from, literals, offset, length);
+        } else {
+            copy_down(buffer, lane, out, from, literals);
+            if (offset >= length)
+                copy_down(buffer, lane, before, before - offset, length);
+            else if (length >= least_fill && is_uniform(buffer, lane, before, offset))
+                fill(buffer, lane, before, length);
+            else
+                copy_sequence(buffer, lane, before, before, 0, offset, length);
+        }
         out = before + length;
     }
     return false;
@@ -221,61 +233,80 @@ __device__ __forceinline__ void join_planes(u32 *w) {
     for (int i = 0; i < 8; i += 2) exchange_bits(w[i], w[i + 1], 1, 0x55555555u);
 }
 
-// Undo bitshuffle of 32 elements for each lane at a time.
-__device__ void unshuffle_words(const u8 *planes, u32 lane, u32 count, u8 *out, bool aligned) {
+// Undo bitshuffle of 1024 elements at a time, 32 for each lane, which are 128 bytes of each plane. The lanes leave what they
+// made in the places of the planes they have read, as many bytes: from there the warp writes whole lines of the frame.
+// Writes of single lanes, 128 bytes apart, take four times as long. Words change places within 128 bytes, so that neither
+// side meets conflicts of banks.
+constexpr u32 lane_words = 8 * SIZE;
+
+__device__ __forceinline__ u32 *parked(u8 *planes, u32 plane, u32 at, u32 word) {
+    const u32 owner = word / lane_words, of_lane = word % lane_words;
+    if constexpr (SIZE == 8) {
+        const u32 piece = 2 * owner + of_lane / 32, slot = (of_lane % 32) ^ owner;
+        return reinterpret_cast<u32 *>(planes + piece * plane + at) + slot;
+    } else {
+        constexpr u32 sharing = lane_words < 32 ? 32 / lane_words : 1;  // lanes for each 128 bytes
+        const u32 piece = owner / sharing, slot = (owner % sharing * lane_words + of_lane) ^ piece;
+        return reinterpret_cast<u32 *>(planes + piece * plane + at) + slot;
+    }
+}
+
+// In w[k], word e holds bytes k of elements e, 8 + e, 16 + e, 24 + e. Make `words` of the elements in their order.
+__device__ __forceinline__ void order_words(u32 (&w)[SIZE][8], u32 (&words)[lane_words]) {
+    if constexpr (SIZE == 1) {
+        transpose_bytes(w[0][0], w[0][1], w[0][2], w[0][3]);
+        transpose_bytes(w[0][4], w[0][5], w[0][6], w[0][7]);
+#pragma unroll
+        for (int g = 0; g < 4; ++g) {
+            words[2 * g] = w[0][g];
+            words[2 * g + 1] = w[0][4 + g];
+        }
+    } else if constexpr (SIZE == 2) {
+#pragma unroll
+        for (int e = 0; e < 8; e += 2) {
+            u32 a = w[0][e], b = w[1][e], c = w[0][e + 1], d = w[1][e + 1];
+            transpose_bytes(a, b, c, d);
+            words[e / 2] = a;
+            words[4 + e / 2] = b;
+            words[8 + e / 2] = c;
+            words[12 + e / 2] = d;
+        }
+    } else {
+#pragma unroll
+        for (int part = 0; part < SIZE / 4; ++part)
+#pragma unroll
+            for (int e = 0; e < 8; ++e) {
+                u32 *const first = &w[4 * part][0];
+                transpose_bytes(first[e], first[8 + e], first[16 + e], first[24 + e]);
+#pragma unroll
+                for (int g = 0; g < 4; ++g) words[(8 * g + e) * (SIZE / 4) + part] = first[8 * g + e];
+            }
+    }
+}
+
+__device__ void unshuffle_lines(u8 *planes, u32 lane, u32 count, u8 *out, bool aligned) {
     const u32 plane = count / 8;
-    for (u32 word = lane; word < plane / 4; word += 32) {
-        u32 w[SIZE][8];
+    for (u32 at = 0; at < plane; at += 128) {
+        u32 w[SIZE][8], words[lane_words];
 #pragma unroll
         for (int k = 0; k < SIZE; ++k) {
 #pragma unroll
-            for (int b = 0; b < 8; ++b) w[k][b] = reinterpret_cast<const u32 *>(planes + (8 * k + b) * plane)[word];
+            for (int b = 0; b < 8; ++b) w[k][b] = reinterpret_cast<const u32 *>(planes + (8 * k + b) * plane + at)[lane];
             join_planes(w[k]);
         }
-        u8 *const to = out + (u64)word * 32 * SIZE;
-        if constexpr (SIZE == 1) {
-            transpose_bytes(w[0][0], w[0][1], w[0][2], w[0][3]);
-            transpose_bytes(w[0][4], w[0][5], w[0][6], w[0][7]);
+        order_words(w, words);
+        __syncwarp();
 #pragma unroll
-            for (int g = 0; g < 4; ++g) {
-                const u32 words[2] = {w[0][g], w[0][4 + g]};
-                store_words<2>(to + 8 * g, words, aligned);
-            }
-        } else if constexpr (SIZE == 2) {
-            // Elements of group g: pairs of bytes g of w[0][e], w[1][e].
-            u32 words[4][4];
+        for (u32 i = 0; i < lane_words; ++i) *parked(planes, plane, at, lane * lane_words + i) = words[i];
+        __syncwarp();
+        u8 *const to = out + (u64)at * 8 * SIZE;
 #pragma unroll
-            for (int e = 0; e < 8; e += 2) {
-                u32 a = w[0][e], b = w[1][e], c = w[0][e + 1], d = w[1][e + 1];
-                transpose_bytes(a, b, c, d);
-                words[0][e / 2] = a;
-                words[1][e / 2] = b;
-                words[2][e / 2] = c;
-                words[3][e / 2] = d;
-            }
+        for (u32 round = 0; round < lane_words / 4; ++round) {
+            const u32 first = 4 * (32 * round + lane);
+            u32 four[4];
 #pragma unroll
-            for (int g = 0; g < 4; ++g) store_words<4>(to + 16 * g, words[g], aligned);
-        } else {
-#pragma unroll
-            for (int part = 0; part < SIZE; part += 4)
-#pragma unroll
-                for (int e = 0; e < 8; ++e)
-                    transpose_bytes(w[part][e], w[part + 1][e], w[part + 2][e], w[part + 3][e]);
-            // Now w[part + g][e] is that part of element 8 g + e.
-#pragma unroll
-            for (int g = 0; g < 4; ++g) {
-                if constexpr (SIZE == 4) {
-                    store_words<8>(to + 32 * g, w[g], aligned);
-                } else {
-                    u32 words[16];
-#pragma unroll
-                    for (int e = 0; e < 8; ++e) {
-                        words[2 * e] = w[g][e];
-                        words[2 * e + 1] = w[4 % SIZE + g][e];
-                    }
-                    store_words<16>(to + 64 * g, words, aligned);
-                }
-            }
+            for (u32 i = 0; i < 4; ++i) four[i] = *parked(planes, plane, at, first + i);
+            store_words<4>(to + 4 * first, four, aligned);
         }
     }
 }
@@ -302,10 +333,10 @@ __device__ void unshuffle_bytes(const u8 *planes, u32 lane, u32 count, u8 *out, 
 }
 
 // Undo bitshuffle of `count` elements (a multiple of 8) and write them to the frame.
-__device__ __forceinline__ void unshuffle(const u8 *planes, u32 lane, u32 count, u8 *out) {
-    const bool aligned = (reinterpret_cast<u64>(out) & (SIZE == 1 ? 7 : 15)) == 0;
-    if (count % 32 == 0)
-        unshuffle_words(planes, lane, count, out, aligned);
+__device__ __forceinline__ void unshuffle(u8 *planes, u32 lane, u32 count, u8 *out) {
+    const bool aligned = (reinterpret_cast<u64>(out) & 15) == 0;
+    if (count % 1024 == 0)
+        unshuffle_lines(planes, lane, count, out, aligned);
     else
         unshuffle_bytes(planes, lane, count, out, aligned);
 }
@@ -316,10 +347,11 @@ __device__ __forceinline__ void unshuffle(const u8 *planes, u32 lane, u32 count,
 //   tables      for each frame (a row of `pitch`) where the length of each block lies in its chunk, then the plain rest
 //   blocks      elements in a whole block of each frame; 0 for a frame that is not to be decoded
 //   n           elements of a frame
-//   room        bytes of shared memory for a warp: size + size/255 + 48 of the largest block, in whole 16 bytes
+//   room        bytes of shared memory for a warp: size + size/255 + 48 of the largest block, in whole 128 bytes
 //   errors      set to 1 for a frame with a corrupt block
-extern "C" __global__ void decode_bslz4(const u8 *chunks, const u64 *starts, const u32 *tables, const u32 *blocks, u32 pitch,
-                                        u64 n, u32 room, u8 *frames, u32 *errors) {
+extern "C" __global__ void __launch_bounds__(128, SIZE == 8 ? 3 : 6)
+    decode_bslz4(const u8 *chunks, const u64 *starts, const u32 *tables, const u32 *blocks, u32 pitch, u64 n, u32 room,
+                 u8 *frames, u32 *errors) {
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, frame = blockIdx.y;
     const u32 number = blockIdx.x * (blockDim.x / 32) + warp, block = blocks[frame];
     const u64 start = (u64)number * block;

@@ -242,6 +242,7 @@ extern "C" __global__ void byte_offset_write(const u8 *data, const u64 *starts, 
         ++index;
     });
     if (__any_sync(ALL_LANES, outside) && lane == 0) atomicOr(errors + frame, 2u);
+    __syncwarp();
     ELEMENT *const out = frames + (u64)frame * n + first;
     const u32 wanted = n - first < total ? (u32)(n - first) : total;
     for (u32 i = lane; i < wanted; i += 32) out[i] = made[i + i / segment];

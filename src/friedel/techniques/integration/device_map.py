@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from friedel.core.errors import DeviceError
 from friedel.device import cuda
 from friedel.device.choice import gpu_numbers
-from friedel.kernels.cuda_decode import FrameLoader, copied, staging_for
+from friedel.kernels.cuda_decode import FrameLoader, staging_for
 from friedel.kernels.cuda_robust import CudaRobustScatter
 from friedel.kernels.cuda_scatter import CudaScatter
 from friedel.kernels.decode import decode
@@ -40,9 +40,9 @@ Placed = CudaScatter | CudaRobustScatter
 LANES = 4
 """Lanes of a GPU: one each that gathers, copies, decodes and sums, roughly."""
 
-BATCH_BYTES = 2**30
+BATCH_BYTES = 2**29
 """Decoded frames of a batch: large enough that starting the work costs little beside doing it."""
-STAGING_BYTES = 2**28
+STAGING_BYTES = 3 * 2**26
 """Compressed frames of a batch."""
 USED_PART = 0.8
 """Of a GPU's free memory: the rest is for the kernels' own needs and for other programs."""
@@ -80,6 +80,11 @@ class DeviceMap:
         threads : int
             Threads that gather frames, shared between the lanes.
 
+        Returns
+        -------
+        Patterns
+            In memory that cannot be paged out, of which there is little: copy what is to be kept.
+
         Raises
         ------
         DataError
@@ -101,7 +106,10 @@ class DeviceMap:
             parts = [
                 lane.integrate(part, work) for part in _parts(replace(block, frames=frames), lane, self.radial_map)
             ]
-        return self._patterns(block, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        whole = parts[0]
+        if len(parts) > 1:
+            whole = {name: np.concatenate([part[name] for part in parts]) for name in whole}
+        return self._patterns(block, whole)
 
     def _patterns(self, block: FrameBlock, arrays: Arrays) -> Patterns:
         plan = self.radial_map
@@ -173,7 +181,6 @@ class Lane:
         self.room = room
         self.stream = cuda.new_stream(device)
         self.loader = FrameLoader(device, room.staging_bytes, room.frame_bytes)
-        self._results = np.empty(0, np.uint8)
 
     def leading(self, frames: Frames, radial_map: RadialMap) -> int:
         """Return how many of the first of `frames` make a batch; 0 if not even one fits as it is."""
@@ -228,26 +235,24 @@ class Lane:
                 made["variance_of_pairs"] = work.sum(
                     Mean(), placed(plan.pairs.scatter, self.device), frames, block.variance
                 ).variance
-            fetched, damaged = self._fetch(made, work.threads), self.loader.damaged()
+            fetched, damaged = self._fetch(made), self.loader.damaged()
         # Sums that all frames share come as one row.
         found = {name: values if len(values) == n else np.repeat(values, n, axis=0) for name, values in fetched.items()}
         if not averaging.weighted:
             found["valid_fraction"] *= np.float32(scatter.total_count / (plan.total_count or 1.0))
         return found, damaged
 
-    def _fetch(self, arrays: Mapping[str, Any], threads: int) -> Arrays:
+    def _fetch(self, arrays: Mapping[str, Any]) -> Arrays:
         """Copy arrays to the host; waits for the stream."""
         xp = cuda.array_module()
-        ends = np.cumsum([0, *(-(-array.nbytes // 64) * 64 for array in arrays.values())])
-        if len(self._results) < ends[-1]:
-            self._results = cuda.pinned_memory(int(ends[-1]))
         found = {}
-        for (name, array), start in zip(arrays.items(), ends, strict=False):
-            found[name] = self._results[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        for name, array in arrays.items():
+            memory = cuda.pinned_memory(array.nbytes)
+            found[name] = memory.view(array.dtype).reshape(array.shape)
             if array.nbytes:
                 cuda.to_host(found[name], xp.ascontiguousarray(array))
         cuda.wait_for(self.stream)
-        return {name: copied(values, threads) for name, values in found.items()}
+        return found
 
 
 @dataclass(frozen=True)

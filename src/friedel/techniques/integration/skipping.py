@@ -110,6 +110,12 @@ class SkippingMap:
             whole[name][places] = rows
         return whole
 
+    @property
+    def at_once(self) -> int | None:
+        """Blocks that are worth working on at the same time, if `plan` knows."""
+        wanted: int | None = getattr(self.plan, "at_once", None)
+        return wanted
+
     def _empty(self, name: str, count: int) -> NDArray[Any]:
         spec = self.regions[name]
         dtype = np.dtype(spec.dtype)
