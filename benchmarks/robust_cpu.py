@@ -53,8 +53,8 @@ detector = Detector(request["pixel"], request["pixel"], max_shape=frames.shape[1
 ai = AzimuthalIntegrator(*request["place"], detector=detector, wavelength=request["wavelength"])
 found, patterns = {"pyFAI": pyFAI.version}, {}
 for name, (splitting, model, kind, values) in request["cases"].items():
-    common = dict(unit="q_nm^-1", method=("no" if splitting == "none" else splitting, "csr", "cython"), error_model=model,
-                  radial_range=tuple(request["range"]), polarization_factor=request["polarization"])
+    common = dict(unit="q_nm^-1", method=("no" if splitting == "none" else splitting, "csr", "cython"),
+                  error_model=model, radial_range=tuple(request["range"]), polarization_factor=request["polarization"])
     best = float("inf")
     for _ in range(request["rounds"] + 1):  # the first one builds the matrix
         started = time.process_time()
