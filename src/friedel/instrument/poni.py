@@ -237,23 +237,15 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
     OutputError
         If the file cannot be written.
     """
-    detector, name = geometry.detector, geometry.detector.name
-    config: dict[str, Any] = {"pixel1": float(detector.pixel1), "pixel2": float(detector.pixel2)}
-    if detector.pixels is not None:
-        name, config = _described_by_file(path, detector.pixels)
-    elif detector.generic:
-        config["max_shape"] = None if detector.shape is None else list(detector.shape)
-    config["orientation"] = detector.orientation
-    if detector.sensor is not None:
-        described = {"material": detector.sensor.material, "thickness": detector.sensor.thickness}
-        if detector.sensor.density is not None:
-            described["density"] = detector.sensor.density
-        config["sensor"] = {key: value for key, value in described.items() if value is not None}
+    try:
+        name, config = detector_config(geometry.detector)
+    except GeometryError as error:
+        raise OutputError(path, error.problem, error.remedy) from None
     lines = [
         "# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis",
         f"# Written by friedel on {datetime.now().astimezone().isoformat(timespec='seconds')}",
         *(f"# {line}" for line in comment.splitlines()),
-        f"poni_version: {3 if geometry.parallax else 2.1}",
+        f"poni_version: {poni_version(geometry):g}",
         f"Detector: {name}",
         f"Detector_config: {json.dumps(config)}",
         *(f"{key.capitalize()}: {float(getattr(geometry, key))!r}" for key in PARAMETERS),
@@ -272,12 +264,60 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
         raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None
 
 
-def _described_by_file(path: str | Path, pixels: PixelShapes) -> tuple[str, dict[str, Any]]:
+def poni_table(geometry: Geometry) -> dict[str, Any]:
+    """Return a geometry as the table (JSON) of the same entries that configurations and NeXus files hold.
+
+    Raises
+    ------
+    GeometryError
+        If the pixels of the detector are described by no file.
+    """
+    name, config = detector_config(geometry.detector)
+    table: dict[str, Any] = {
+        "poni_version": poni_version(geometry),
+        "dist": float(geometry.distance),
+        **{key: float(getattr(geometry, key)) for key in PARAMETERS[1:]},
+        "detector": name,
+        "detector_config": config,
+    }
+    if geometry.wavelength is not None:
+        table["wavelength"] = float(geometry.wavelength)
+    return table | ({"parallax": True} if geometry.parallax else {})
+
+
+def poni_version(geometry: Geometry) -> float:
+    """Return the oldest version of the entries that tells all of a geometry."""
+    return 3 if geometry.parallax else 2.1
+
+
+def detector_config(detector: Detector) -> tuple[str, dict[str, Any]]:
+    """Return the name of a detector and its configuration, as the entries have them.
+
+    Raises
+    ------
+    GeometryError
+        If its pixels are described by no file.
+    """
+    name = detector.name
+    config: dict[str, Any] = {"pixel1": float(detector.pixel1), "pixel2": float(detector.pixel2)}
+    if detector.pixels is not None:
+        name, config = _described_by_file(detector.pixels)
+    elif detector.generic:
+        config["max_shape"] = None if detector.shape is None else list(detector.shape)
+    config["orientation"] = detector.orientation
+    if detector.sensor is not None:
+        described = {"material": detector.sensor.material, "thickness": detector.sensor.thickness}
+        if detector.sensor.density is not None:
+            described["density"] = detector.sensor.density
+        config["sensor"] = {key: value for key, value in described.items() if value is not None}
+    return name, config
+
+
+def _described_by_file(pixels: PixelShapes) -> tuple[str, dict[str, Any]]:
     """Return name and configuration of a detector whose pixels another file describes."""
     if not pixels.path:
-        raise OutputError(
-            path,
-            "the pixels of the detector are described by no file, and a PONI file cannot hold them.",
+        raise GeometryError(
+            "The pixels of the detector are described by no file, and a PONI file cannot hold them.",
             'Write them first: detector = detector.save("detector.h5").',
         )
     if isinstance(pixels, SplineDistortion):

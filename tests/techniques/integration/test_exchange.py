@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import friedel
 from friedel.core.errors import ParameterError
-from friedel.instrument import Detector, Geometry
+from friedel.instrument import Detector, Geometry, Sensor
 from friedel.techniques.integration.tasks import Integrate1D, Integrate2D
 from friedel.techniques.integration.worker_config import worker_config
 
@@ -139,6 +140,26 @@ def test_a_configuration_that_comes_back(setup) -> None:
     assert found.notes == ()
     assert {name: getattr(found, name) for name in options} == options
     assert Geometry.load(found.geometry).for_shape(SHAPE) == geometry
+
+
+def test_sensor_parallax_and_a_detector_described_by_a_file_come_back(setup) -> None:
+    described = Detector.from_shape(SHAPE, 2e-4).save(setup / "detector.h5")
+    detector = replace(described, sensor=Sensor("CdTe", 7.5e-4))
+    geometry = Geometry(detector, 0.1, 0.004, 0.005, rot1=0.1, wavelength=1e-10, parallax=True)
+    geometry.save(setup / "setup.poni")
+    parameters = Integrate1D.parse({"frames": "a.edf", "geometry": str(setup / "setup.poni")})
+    (setup / "worker.json").write_text(json.dumps(worker_config(parameters, geometry)))
+    assert Geometry.load(setup / "worker.json") == Geometry.load(setup / "setup.poni")
+    assert worker_config(parameters, geometry)["poni"]["poni_version"] == 3
+
+
+def test_all_masks_come_back(setup) -> None:
+    options = {"mask": (str(setup / "a.npy"), str(setup / "b.npy"))}
+    parameters = Integrate1D.parse({"frames": "a.edf", "geometry": str(setup / "setup.poni")} | options)
+    geometry = Geometry.load(setup / "setup.poni")
+    (setup / "worker.json").write_text(json.dumps(worker_config(parameters, geometry)))
+    found = Integrate1D.parse({"frames": "a.edf", "pyfai_config": str(setup / "worker.json")})
+    assert found.mask == options["mask"]
 
 
 def test_a_configuration_of_grazing_incidence_comes_back(setup) -> None:

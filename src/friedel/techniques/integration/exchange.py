@@ -26,10 +26,11 @@ from friedel.core.errors import ParameterError
 from friedel.core.provenance import friedel_version
 from friedel.core.units import energy_from_wavelength
 from friedel.instrument import Geometry
+from friedel.instrument.poni import poni_table
 from friedel.io import variable_path
 
 from .tasks import IntegrateRadial, Integration
-from .worker_config import of_surface, poni_table, worker_config
+from .worker_config import of_surface, worker_config
 
 if TYPE_CHECKING:
     import h5py

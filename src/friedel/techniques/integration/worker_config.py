@@ -7,28 +7,11 @@ from typing import Any
 
 from friedel.core.units import unit_named
 from friedel.instrument import Geometry
+from friedel.instrument.poni import poni_table
 
 from .tasks import Integration
 
 SPLITTINGS = {"none": "no", "bbox": "bbox", "pseudo": "pseudo", "full": "full"}
-
-
-def poni_table(geometry: Geometry) -> dict[str, Any]:
-    """Return a geometry as the table of a PONI file."""
-    detector = geometry.detector
-    config: dict[str, Any] = {"pixel1": float(detector.pixel1), "pixel2": float(detector.pixel2)}
-    if detector.generic:
-        config["max_shape"] = None if detector.shape is None else list(detector.shape)
-    table: dict[str, Any] = {
-        "poni_version": 2.1,
-        "dist": float(geometry.distance),
-        **{name: float(getattr(geometry, name)) for name in ("poni1", "poni2", "rot1", "rot2", "rot3")},
-        "detector": detector.name,
-        "detector_config": config | {"orientation": detector.orientation},
-    }
-    if geometry.wavelength is not None:
-        table["wavelength"] = float(geometry.wavelength)
-    return table
 
 
 def worker_config(parameters: Integration, geometry: Geometry) -> dict[str, Any]:
@@ -55,7 +38,8 @@ def worker_config(parameters: Integration, geometry: Geometry) -> dict[str, Any]
         "correct_solid_angle": parameters.solid_angle,
         "dark_current": _named(parameters.dark),
         "flat_field": _named(parameters.flat),
-        "mask_file": parameters.mask[0] if parameters.mask else None,
+        # pyFAI takes one mask; it refuses several as `friedel` reads them, rather than leaving one out.
+        "mask_file": _one_or_all(parameters.mask),
         "error_model": "no" if parameters.error_model == "none" else parameters.error_model,
         "method": [SPLITTINGS[parameters.splitting], "csr", "cython"],
         "opencl_device": None,
@@ -123,6 +107,10 @@ def _integrator(parameters: Integration, cake: bool) -> dict[str, Any]:
 
 def _named(files: tuple[str, ...] | None) -> list[str] | None:
     return list(files) if files else None
+
+
+def _one_or_all(files: tuple[str, ...] | None) -> str | list[str] | None:
+    return files[0] if files and len(files) == 1 else _named(files)
 
 
 def _listed(values: tuple[float, float] | None) -> list[float] | None:
