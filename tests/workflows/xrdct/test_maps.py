@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from friedel.core.errors import ParameterError
-from friedel.workflows.xrdct.maps import VoxelAnalysis, parse_window
+from friedel.workflows.xrdct.maps import VoxelAnalysis
 
 RADIAL = np.linspace(10.0, 30.0, 401)
 MEASURED = np.ones(401, bool)
@@ -52,9 +51,3 @@ def test_channels_without_data_do_not_disturb(references: np.ndarray, amounts: n
     analysis = VoxelAnalysis.build(RADIAL, measured, [], [], references, background_degree=0)
     volume = np.where(measured, amounts @ references, 0.0).astype(np.float32)
     np.testing.assert_allclose(analysis({"volume": volume})["phase"], amounts, atol=1e-5)
-
-
-@pytest.mark.parametrize("text", ["", "roi", "roi=1", "roi=1:", "=1:2", "roi=2:1", "roi=a:b"])
-def test_a_window_that_cannot_be_read_is_named(text: str) -> None:
-    with pytest.raises(ParameterError, match="regions: "):
-        parse_window(text, "regions")

@@ -15,8 +15,9 @@ from friedel.kernels.encoded import EncodedFrames
 from friedel.techniques.tomography.geometry import ParallelBeam
 from friedel.techniques.tomography.reconstruction import build_plan, variance_plan
 from friedel.techniques.tomography.slices import SlicePlan
+from friedel.workflows.grid import GridSource
 from friedel.workflows.xrdct.background import find_background
-from friedel.workflows.xrdct.sinogram import GridSource, fill_missing, lost_projections
+from friedel.workflows.xrdct.sinogram import fill_missing, lost_projections
 
 
 @dataclass(frozen=True)

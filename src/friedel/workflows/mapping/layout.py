@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, ParameterError
 from friedel.instrument.scan_layout import NO_FRAME, ScanLayout, group_positions
-from friedel.workflows.xrdct.motors import LAYER_NAMES, TRANSLATION_NAMES, AxisLike
+from friedel.workflows.axes import LAYER_NAMES, TRANSLATION_NAMES, AxisLike
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
 from friedel.techniques.powder.peaks import PeakWindow, sum_weights
-from friedel.workflows.xrdct.maps import LEAST_PEAK_PART, parse_window
+from friedel.workflows.windows import LEAST_PEAK_PART, parse_window
 
 Floats = NDArray[np.float64]
 

@@ -4,37 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import DataError
-
-# Names in use at beamlines, the most telling first; NeXus spells the first of each.
-ROTATION_NAMES = ("rotation_angle", "rotation", "rot", "omega", "phi", "theta", "srot", "diffrz", "hrrz", "om", "angle")
-TRANSLATION_NAMES = ("x_translation", "translation", "y_translation", "dty", "diffty", "samx", "samy", "x", "y", "sx")
-LAYER_NAMES = ("z_translation", "dtz", "difftz", "samz", "z", "layer", "height")
-MONITOR_NAMES = ("monitor", "control", "fpico6", "i0", "ion_chamber", "mon", "pico6", "integral")
+from friedel.workflows.axes import LAYER_NAMES, MONITOR_NAMES, ROTATION_NAMES, TRANSLATION_NAMES, AxisLike
 
 DEGREE_NAMES = ("", "deg", "degree", "degrees", "°")
 RADIAN_NAMES = ("rad", "radian", "radians")
 
 BEAM_LOST = 0.01
 """A frame counts as lost if the monitor is below this part of its median."""
-
-
-class AxisLike(Protocol):
-    """One value per frame, with the unit and the place in the file."""
-
-    @property
-    def values(self) -> NDArray[np.float64]: ...
-
-    @property
-    def units(self) -> str: ...
-
-    @property
-    def path(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,7 @@ from friedel.core.blocks import Block
 from friedel.io.regions import map_rows
 from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.tomography.cleanup import Cleaning
-from friedel.workflows.grid import GridPoints, GridSource
-
-__all__ = [
-    "Cleaning",
-    "GridPoints",
-    "GridSource",
-    "IntegrateGrid",
-    "SinogramSource",
-    "fill_missing",
-    "lost_projections",
-]
+from friedel.workflows.grid import GridPoints
 
 Singles = NDArray[np.float32]
 

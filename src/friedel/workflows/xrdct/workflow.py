@@ -28,17 +28,18 @@ from friedel.techniques.tomography.cleanup import Cleaning
 from friedel.techniques.tomography.geometry import ParallelBeam
 from friedel.techniques.tomography.reconstruction import build_plan, variance_plan
 from friedel.techniques.tomography.slices import SlicePlan, missing_rule
+from friedel.workflows.grid import GridSource
 from friedel.workflows.tasks import XRDCT
+from friedel.workflows.windows import parse_window
 
 from .background import Background, find_background, no_background
-from .maps import VoxelAnalysis, parse_window
+from .maps import VoxelAnalysis
 from .motors import ScanMotors
 from .phases import ReferencePatterns, compute_references, explained_part, find_rings
 from .result import Measured, assemble, describe_scan, link_sinograms, write_nxxrdct
 from .sinogram import (
     SINOGRAM,
     SINOGRAM_ERRORS,
-    GridSource,
     IntegrateGrid,
     SinogramSource,
     lost_projections,
