@@ -19,8 +19,8 @@ class Tasks(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         found: list[nodes.Node] = []
         for task in registry().values():
-            section = nodes.section(ids=[task.name.replace(" ", "-")], names=[task.name])
-            section += nodes.title(text=task.name)
+            section = nodes.section(ids=[task.command.replace(" ", "-")], names=[task.command])
+            section += nodes.title(text=task.command)
             self.state.nested_parse(StringList(_lines(task), "task"), self.content_offset, section)
             found.append(section)
         return found
@@ -37,7 +37,7 @@ def _lines(task: Task[Any]) -> list[str]:
 
 
 def _usage(task: Task[Any]) -> str:
-    return f"friedel {task.name} {' '.join(command_words(task))}"
+    return f"friedel {task.command} {' '.join(command_words(task))}"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

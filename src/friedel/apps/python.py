@@ -47,7 +47,7 @@ def __dir__() -> list[str]:
 
 def function_name(task: Task[Any]) -> str:
     """Return the Python name of a task: "simulate xrdct" is called ``simulate_xrdct``."""
-    return task.name.replace(" ", "_").replace("-", "_")
+    return task.command.replace(" ", "_").replace("-", "_")
 
 
 @cache

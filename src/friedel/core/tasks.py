@@ -26,7 +26,8 @@ class Task(Generic[P]):
     Attributes
     ----------
     name : str
-        Unique name; words are separated by a space where the command line has a sub-command.
+        Unique name, as Python and records have it (``find_peaks``); words are separated by a space where the command
+        line has a sub-command (``simulate map``).
     version : int
         Raised whenever the same parameters give another result.
     parameters : type
@@ -39,6 +40,11 @@ class Task(Generic[P]):
     version: int
     parameters: type[P]
     run: str
+
+    @property
+    def command(self) -> str:
+        """The name as the command line has it, with hyphens as in its options: ``find-peaks``."""
+        return self.name.replace("_", "-")
 
     @property
     def summary(self) -> str:
@@ -105,7 +111,7 @@ def _tasks_of(module: Any) -> Iterator[Task[Any]]:
 
 
 def find_task(name: str) -> Task[Any]:
-    """Return the task called `name`.
+    """Return the task called `name`, as Python or the command line has it: ``find_peaks`` or ``find-peaks``.
 
     Raises
     ------
@@ -113,6 +119,7 @@ def find_task(name: str) -> Task[Any]:
         If there is none; the message lists those that are.
     """
     tasks = registry()
-    if name not in tasks:
+    found = {task.command: task for task in tasks.values()}.get(name.replace("_", "-"))
+    if found is None:
         raise ParameterError(f"There is no task {name!r}.", "Tasks: " + ", ".join(tasks))
-    return tasks[name]
+    return found

@@ -194,5 +194,5 @@ class DiffractionMap(Integration):
 
 
 diffraction_map = task(
-    "diffraction-map", version=1, parameters=DiffractionMap, run="friedel.workflows.mapping.workflow:diffraction_map"
+    "diffraction_map", version=1, parameters=DiffractionMap, run="friedel.workflows.mapping.workflow:diffraction_map"
 )

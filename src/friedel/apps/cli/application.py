@@ -40,17 +40,21 @@ def make_application() -> App:
 
 
 def _add(application: App, task: Task[Any]) -> None:
-    *groups, name = task.name.split()
+    *groups, name = task.command.split()
     parent = application
     for group in groups:
         if group not in parent:
             parent.command(App(name=group, help=_group_help(group), group=TASKS))
         parent = parent[group]
-    parent.command(_task_command(task), name=name, group=TASKS if parent is application else None)
+    command = _task_command(task)
+    parent.command(command, name=name, group=TASKS if parent is application else None)
+    if (written := name.replace("-", "_")) != name:
+        parent.command(command, name=written, show=False)  # the name that Python and records have is understood too
 
 
 def _group_help(group: str) -> str:
-    members = [task.name.removeprefix(f"{group} ") for task in registry().values() if task.name.startswith(f"{group} ")]
+    commands = [task.command for task in registry().values()]
+    members = [command.removeprefix(f"{group} ") for command in commands if command.startswith(f"{group} ")]
     return f"{group.capitalize()}: {', '.join(members)}."
 
 
@@ -62,7 +66,7 @@ def _task_command(task: Task[Any]) -> Callable[..., None]:
         parameters = task.parameters.parse(_from_file(common.pop("config", None)) | given)
         _execute(task, parameters, **common)
 
-    command.__name__ = task.name.replace(" ", "_")
+    command.__name__ = task.command.replace(" ", "_").replace("-", "_")
     command.__doc__ = _escaped(inspect.cleandoc(task.parameters.__doc__ or ""))
     command.__signature__ = signature(task)  # type: ignore[attr-defined]
     command.__annotations__ = {name: item.annotation for name, item in signature(task).parameters.items()}
@@ -141,10 +145,10 @@ def info(file: str, /) -> None:
 
 def tasks() -> None:
     """List every task, a line each."""
-    names = registry()
-    width = max((len(name) for name in names), default=0)
-    for name, task in names.items():
-        _write(f"{name:<{width}}  {task.summary}")
+    known = registry().values()
+    width = max((len(task.command) for task in known), default=0)
+    for task in known:
+        _write(f"{task.command:<{width}}  {task.summary}")
 
 
 def schema(*task: str, template: bool = False) -> None:
@@ -158,7 +162,7 @@ def schema(*task: str, template: bool = False) -> None:
         Print a parameters file with the defaults instead, to be edited and given to --config.
     """
     if not task:
-        raise ParameterError("TASK is missing.", "Tasks: " + ", ".join(registry()))
+        raise ParameterError("TASK is missing.", "Tasks: " + ", ".join(task.command for task in registry().values()))
     found = find_task(" ".join(task))
     _write(json.dumps(_template(found) if template else found.schema(), indent=2, ensure_ascii=False))
 

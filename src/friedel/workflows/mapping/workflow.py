@@ -49,7 +49,7 @@ ANALYSED_BYTES = 32 * 1024**2
 
 
 def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
-    """Do the task ``diffraction-map``; see `friedel.workflows.tasks.DiffractionMap`.
+    """Do the task ``diffraction_map``; see `friedel.workflows.tasks.DiffractionMap`.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
 
 def _unrecorded(parameters: DiffractionMap, context: Context) -> Provenance:
     """Begin a record where the caller keeps none: an interrupted run is recognised by it."""
-    return Provenance.begin("diffraction-map", 1, parameters.model_dump(mode="json"), context.device)
+    return Provenance.begin("diffraction_map", 1, parameters.model_dump(mode="json"), context.device)
 
 
 def find_layout(parameters: DiffractionMap, source: FrameSource) -> MapLayout:

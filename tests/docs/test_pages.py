@@ -1,0 +1,21 @@
+"""The documentation as a whole: every page is reached, every decision has a number of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8").splitlines()
+    folders = ("tutorials", "how-to", "reference", "explanation")
+    pages = [f"{page.parent.name}/{page.stem}" for folder in folders for page in (DOCS / folder).glob("*.md")]
+    assert [page for page in pages if page not in index] == []
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    pages = sorted((DOCS / "decisions").glob("0*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert numbers == [f"{number:04d}" for number in range(1, len(pages) + 1)]
+    assert [page.read_text(encoding="utf-8")[2:6] for page in pages] == numbers
