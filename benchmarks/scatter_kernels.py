@@ -151,8 +151,51 @@ def measure(name: str, repeat: int) -> dict[str, Any]:
                 f"{n} threads": best(lambda n=n, s=scatter, m=model: s(frames[:1], error_model=m, threads=n), repeat)
                 for n in (1, threads)
             }
+    figures["dynamic mask"] = measure_dynamic_mask(frames, plans(shape, pixel), threads, repeat)
     figures["peers"] = measure_peers(frames[0], pixel, repeat)
     return figures
+
+
+def invalid_pixels(shape: tuple[int, ...], kind: str, fraction: float) -> np.ndarray:
+    """Mark a fraction of the pixels: dead ones are the same in every frame, others not; or squares of 40 pixels."""
+    rng = np.random.default_rng(1)
+    if kind == "dead":
+        return np.broadcast_to(rng.random(shape[1:]) < fraction, shape)
+    if kind == "scattered":
+        return rng.random(shape) < fraction
+    marked, side = np.zeros(shape, bool), 40
+    for frame in marked:
+        for _ in range(int(fraction * frame.size / side**2)):
+            y, x = (rng.integers(0, size - side) for size in frame.shape)
+            frame[y : y + side, x : x + side] = True
+    return marked
+
+
+def measure_dynamic_mask(
+    frames: np.ndarray, scatters: dict[str, Scatter], threads: int, repeat: int
+) -> dict[str, dict[str, float]]:
+    """Time frames with invalid pixels, as a multiple of the time without, each in turn."""
+    mark = np.iinfo(frames.dtype).max
+    cases: dict[str, tuple[Any, float | None]] = {"without": (frames, None), "none invalid": (frames, mark)}
+    for kind in ("dead", "scattered", "squares"):
+        for fraction in (0.0007, 0.01, 0.03, 0.06):
+            marked = frames.copy()
+            marked[invalid_pixels(frames.shape, kind, fraction)] = mark
+            cases[f"{kind} {fraction:.2%}"] = marked, mark
+    found = {}
+    for codec in ("array", "bslz4"):
+        sources = cases if codec == "array" else {name: (encode(f, codec), m) for name, (f, m) in cases.items()}
+        for splitting, scatter in scatters.items():
+            for model in ("none", "poisson"):
+                times: dict[str, float] = {}
+                for _ in range(repeat):
+                    for name, (block, dummy) in sources.items():
+                        start = time.perf_counter()
+                        scatter(block, error_model=model, dummy=dummy, threads=threads)
+                        times[name] = min(times.get(name, np.inf), time.perf_counter() - start)
+                ratios = {name: value / times["without"] for name, value in times.items() if name != "without"}
+                found[f"{splitting} {model} from {codec}"] = ratios
+    return found
 
 
 def measure_peers(frame: np.ndarray, pixel: float, repeat: int) -> dict[str, float] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import numpy as np
 
 from friedel.device.threads import thread_count
 from friedel.instrument import Detector, Geometry
-from friedel.io import FrameWriter
+from friedel.io import FrameWriter, open_frames
 
 RESULTS = Path(__file__).parent / "results" / "streaming_memory.json"
 FRAMES_IN_FILE = 100
@@ -93,6 +94,30 @@ def measure(folder: Path, n_frames: int, cake: bool = False) -> dict[str, float]
     }
 
 
+def measure_damage(folder: Path, n_frames: int) -> dict[str, float]:
+    """Integrate frames of which one in a hundred is damaged; every one must be named, and no other."""
+    import friedel
+
+    shutil.copy(folder / "scan.h5", folder / "damaged.h5")
+    place = next(segment for segment in open_frames(folder / "damaged.h5").segments)._places(range(17, 18))
+    damaged = Path(open_frames(folder / "damaged.h5").files[0])
+    with damaged.open("rb+") as file:
+        file.seek(int(place[0][0]) + 12)
+        file.write(b"\xff" * (int(place[1][0]) // 2))
+    start = time.perf_counter()
+    result = friedel.integrate1d(
+        frames=[folder / "damaged.h5"] * (n_frames // FRAMES_IN_FILE),
+        geometry=folder / "setup.poni",
+        npt=BINS,
+        on_error="skip",
+        output=folder / "damaged_patterns.h5",
+    )
+    seconds = time.perf_counter() - start
+    if not np.array_equal(np.flatnonzero(result["skipped"].values), np.arange(17, n_frames, FRAMES_IN_FILE)):
+        raise SystemExit("other frames were skipped than those that are damaged")
+    return {"frames": n_frames, "skipped": n_frames // FRAMES_IN_FILE, "seconds": round(seconds, 2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--most", type=int, default=100_000)
@@ -100,6 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name))
         runs = [measure(Path(name), n_frames) for n_frames in numbers]
+        damage = measure_damage(Path(name), min(10_000, numbers[-1]))
         cakes = [measure(Path(name), n_frames, cake=True) for n_frames in numbers if n_frames <= MOST_CAKES]
     for run in runs + cakes:
         print("{frames:>8} frames: {peak_memory_MB:7.1f} MB at most, {frames_per_second:8.1f} frames/s".format(**run))
@@ -111,6 +137,7 @@ def main() -> None:
         "runs": runs,
         "growth": round(runs[-1]["peak_memory_MB"] / runs[0]["peak_memory_MB"], 3),
         "cakes": cakes,
+        "one frame in a hundred damaged": damage,
     }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 

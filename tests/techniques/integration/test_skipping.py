@@ -142,3 +142,17 @@ def test_counts_below_zero_are_no_damage(scan):
 def test_ranges():
     assert ranges_of([]) == ""
     assert ranges_of([0, 1, 2, 7, 9, 10]) == "0-2, 7, 9-10"
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_frames_are_all_there_in_order_and_the_damaged_ones_named(scan):
+    folder, _ = scan
+    whole = integrate(folder, folder / "scan.h5")
+    damage(folder / "scan.h5", 3)
+    found = integrate(folder, [folder / "scan.h5"] * 5000, on_error="skip", output=folder / "out.h5")
+    np.testing.assert_array_equal(np.flatnonzero(found.skipped), np.arange(3, 100_000, N))
+    patterns = found.intensity.values.reshape(5000, N, -1)
+    kept = [number for number in range(N) if number != 3]
+    expected = np.broadcast_to(whole.intensity.values[kept], (5000, len(kept), patterns.shape[2]))
+    np.testing.assert_array_equal(patterns[:, kept], expected)
+    assert np.isnan(patterns[:, 3]).all()
