@@ -71,7 +71,8 @@ NameOrPath = Annotated[str, BeforeValidator(_as_path), NamesFiles(always=False)]
 class Parameters(BaseModel):
     """Base of every task's parameters: immutable, strict about names, each field documented."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Validators are built when a task is used first: help and lists read fields only.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:

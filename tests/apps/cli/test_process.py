@@ -73,3 +73,14 @@ def test_closed_standard_error_does_not_get_into_the_next_file() -> None:
     command = f"{sys.executable} -m friedel.apps.cli nonsense 2>&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_help_builds_no_options_and_no_markdown() -> None:
+    """The list of all commands is what people wait for most often; options of all tasks take longer than the rest."""
+    script = (
+        "from friedel.apps.cli import application\n"
+        "from friedel.apps.cli.main import run\n"
+        "application.signature = None\n"
+        "assert run(['--help']) == 0"
+    )
+    assert "rich.markdown" not in imported_by(script)

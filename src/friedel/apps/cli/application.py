@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,30 +23,35 @@ TASKS = Group("Tasks", sort_key=0)
 LOOKING = Group("Looking", sort_key=1)
 
 
-def make_application() -> App:
-    """Return the command line with a command for each registered task."""
+def make_application(words: Sequence[str]) -> App:
+    """Return the command line with a command for each registered task, for these words.
+
+    Only a task that the words name gets its options: those of all together take longer than help may.
+    """
     application = App(
         name="friedel",
         help="From raw X-ray and electron detector frames to patterns, maps, volumes and phases.",
         version=friedel_version,
+        help_format="plaintext",  # anything else loads a parser of Markdown, a tenth of the time that help may take
         group_commands=Group("Other", sort_key=2),
     )
     for task in registry().values():
-        _add(application, task)
+        _add(application, task, words)
     for command in (info, tasks, schema, plot, report):
         application.command(command, group=LOOKING)
     application.command(_with_running_options(rerun), name="rerun", group=TASKS)
     return application
 
 
-def _add(application: App, task: Task[Any]) -> None:
+def _add(application: App, task: Task[Any], words: Sequence[str]) -> None:
     *groups, name = task.command.split()
+    asked = [word.replace("_", "-") for word in words if not word.startswith("-")][: len(groups) + 1]
+    command = _task_command(task) if asked == [*groups, name] else _listed(task)
     parent = application
     for group in groups:
         if group not in parent:
             parent.command(App(name=group, help=_group_help(group), group=TASKS))
         parent = parent[group]
-    command = _task_command(task)
     parent.command(command, name=name, group=TASKS if parent is application else None)
     if (written := name.replace("-", "_")) != name:
         parent.command(command, name=written, show=False)  # the name that Python and records have is understood too
@@ -56,6 +61,16 @@ def _group_help(group: str) -> str:
     commands = [task.command for task in registry().values()]
     members = [command.removeprefix(f"{group} ") for command in commands if command.startswith(f"{group} ")]
     return f"{group.capitalize()}: {', '.join(members)}."
+
+
+def _listed(task: Task[Any]) -> Callable[..., None]:
+    """Return a command that has a summary and nothing else."""
+
+    def command() -> None:
+        raise NotImplementedError(f"{task.command} was not among the words")
+
+    command.__doc__ = _escaped(inspect.cleandoc(task.parameters.__doc__ or ""))
+    return command
 
 
 def _task_command(task: Task[Any]) -> Callable[..., None]:
@@ -68,8 +83,9 @@ def _task_command(task: Task[Any]) -> Callable[..., None]:
 
     command.__name__ = task.command.replace(" ", "_").replace("-", "_")
     command.__doc__ = _escaped(inspect.cleandoc(task.parameters.__doc__ or ""))
-    command.__signature__ = signature(task)  # type: ignore[attr-defined]
-    command.__annotations__ = {name: item.annotation for name, item in signature(task).parameters.items()}
+    words = signature(task)
+    command.__signature__ = words  # type: ignore[attr-defined]
+    command.__annotations__ = {name: item.annotation for name, item in words.parameters.items()}
     return command
 
 

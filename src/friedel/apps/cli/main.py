@@ -76,7 +76,7 @@ def _dispatch(words: Sequence[str]) -> int:
 
     from .application import make_application
 
-    application = make_application()
+    application = make_application(words)
     try:
         command, bound, _ = application.parse_args(list(words), exit_on_error=False, print_error=False)
     except CycloptsError as error:
