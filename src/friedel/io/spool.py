@@ -65,6 +65,14 @@ class Spool:
     def commit(self, block: Block) -> None:
         """Do nothing: there is no resuming."""
 
+    def take(self, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return rows by their numbers, in any order."""
+        found = {}
+        for name, spec in self.regions.items():
+            stored = np.memmap(Path(self.folder, name), spec.dtype, "r").reshape(-1, *spec.shape[1:])
+            found[name] = np.asarray(stored[numbers])
+        return found
+
     def read(self, block: Block) -> dict[str, NDArray[Any]]:
         """Return the rows of a block."""
         found = {}

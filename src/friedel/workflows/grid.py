@@ -146,11 +146,18 @@ class PatternsOnGrid:
     def __call__(self, points: GridPoints) -> dict[str, NDArray[Any]]:
         """Return the arrays of the points of a block; a missing point has no valid pixel."""
         found = {} if points.frames is None else self.patterns(points.frames)
-        result = {}
-        for name, spec in self.regions.items():
-            empty = 0.0 if name == "valid_fraction" else np.nan
-            values = np.full((len(points.present), *spec.shape[spec.item_axes :]), empty, spec.dtype)
-            if points.frames is not None:
-                values[points.present] = found[name]
-            result[name] = values
-        return result
+        return on_points(found, points.present, self.regions)
+
+
+def on_points(
+    found: Mapping[str, NDArray[Any]], present: NDArray[np.bool_], regions: Mapping[str, RegionSpec]
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of grid points, given those of the points that have a frame; the others have no valid pixel."""
+    result = {}
+    for name, spec in regions.items():
+        empty = np.nan if np.dtype(spec.dtype).kind == "f" and name != "valid_fraction" else 0
+        values = np.full((len(present), *spec.shape[spec.item_axes :]), empty, spec.dtype)
+        if present.any():
+            values[present] = found[name]
+        result[name] = values
+    return result

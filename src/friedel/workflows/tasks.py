@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt
 
 from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
-from friedel.techniques.integration.tasks import Integration
+from friedel.techniques.integration.tasks import Integration, Live
 
 from .serial.tasks import densify as densify
 from .serial.tasks import find_peaks as find_peaks
@@ -157,7 +157,7 @@ class XRDCT(Integration):
 xrdct = task("xrdct", version=1, parameters=XRDCT, run="friedel.workflows.xrdct.workflow:xrdct")
 
 
-class DiffractionMap(Integration):
+class DiffractionMap(Live):
     """Diffraction map: a pattern for each point of a scan in two directions, and maps of regions and peaks.
 
     Frames are placed on the grid by the values of the motors, however the scan ran (line by line, back and forth,
@@ -186,9 +186,6 @@ class DiffractionMap(Integration):
     """Regions to sum, name=low:high in the radial unit."""
     peaks: tuple[str, ...] = ()
     """Peaks to measure (area, position, width), name=low:high in the radial unit, 4 to 6 peak widths wide."""
-    on_error: Literal["stop", "skip"] = "stop"
-    """What to do about frames that are damaged or missing: stop, or skip them: their points are not a number, and they
-    are listed in the result."""
     report: FilePath | None = None
     """Page to draw, HTML."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from .patterns import SUMS
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
 from .skipping import SKIPPED, TOLD, SkippingMap, SkippingSource, problem_of, ranges_of
-from .tasks import Averages, Integrate1D, Integrate2D, IntegrateRadial, Integration
+from .tasks import Averages, Integrate1D, Integrate2D, IntegrateRadial, Integration, Live
 
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
@@ -117,8 +118,7 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
         context.progress.message(note)
     if parameters.follow is None:
         return _integrate_frames(parameters, context, bins, open_scan(parameters), None)
-    with tempfile.TemporaryDirectory(prefix=".friedel-", dir=_folder(parameters.output)) as folder:
-        source, followed = follow_frames(parameters, context, bins, folder)
+    with follow_frames(parameters, context, bins) as (source, followed):
         return _integrate_frames(parameters, context, bins, source, followed)
 
 
@@ -130,10 +130,27 @@ class Followed:
     spool: Spool
 
 
+@contextmanager
 def follow_frames(
-    parameters: Averages, context: Context, bins: MapOptions, folder: str
-) -> tuple[FrameSource, Followed]:
-    """Integrate frames as they come; return all frames, and the patterns in files of `folder`.
+    parameters: Live,
+    context: Context,
+    bins: MapOptions,
+    *,
+    points: int | None = None,
+    accept: Callable[[RadialMap], object] = lambda _: None,
+) -> Iterator[tuple[FrameSource, Followed]]:
+    """Integrate frames as they come; give all frames, and the patterns in files that are there as long as the context.
+
+    Parameters
+    ----------
+    parameters : Live
+    context : Context
+    bins : MapOptions
+        Bins beside those of the parameters.
+    points : int, optional
+        Ends when there are so many frames.
+    accept : callable
+        Called with the map before any frame is integrated; may raise what would be wrong with it in the end.
 
     Raises
     ------
@@ -156,6 +173,20 @@ def follow_frames(
                 f"frame_range is {parameters.frame_range}, and the end is not known yet.", "Count from the beginning."
             )
         wanted = None if stop is None else len(range(start, stop, step))
+    if points is not None:
+        wanted = points if wanted is None else min(wanted, points)
+    with tempfile.TemporaryDirectory(prefix=".friedel-", dir=_folder(parameters.output)) as folder:
+        yield _follow(parameters, context, bins, wanted, accept, folder)
+
+
+def _follow(
+    parameters: Live,
+    context: Context,
+    bins: MapOptions,
+    wanted: int | None,
+    accept: Callable[[RadialMap], object],
+    folder: str,
+) -> tuple[FrameSource, Followed]:
     followed: Followed | None = None
     latest: FrameSource | None = None
     done = 0
@@ -167,6 +198,7 @@ def follow_frames(
             context.progress.message("Files came before others that were integrated already: beginning anew.")
         if followed is None:
             radial_map = build_map(parameters, source, bins, context)
+            accept(radial_map)
             _, _, regions = _steps(parameters, context, source, radial_map, None)
             followed = Followed(radial_map, Spool(folder, regions))
         factors = normalization_factors(parameters, source)
@@ -188,14 +220,15 @@ def _folder(output: str | None) -> str | None:
 
 
 def _steps(
-    parameters: Averages,
+    parameters: Live,
     context: Context,
     source: FrameSource,
     radial_map: RadialMap,
     factors: NDArray[np.float64] | None,
 ) -> tuple[Any, Any, dict[str, RegionSpec]]:
     """Return where blocks come from, what is done to them, and what is made of them."""
-    frames: Any = LabelledSource(source, factors, variance_source(parameters, source))
+    variance = variance_source(parameters, source) if isinstance(parameters, Averages) else None
+    frames: Any = LabelledSource(source, factors, variance)
     streamed: Any = StreamedMap(radial_map, context.device, context.runner.threads)
     regions = pattern_regions(radial_map, source.n_frames)
     if parameters.on_error == "skip":
@@ -204,7 +237,7 @@ def _steps(
     return frames, streamed, regions
 
 
-def _block_size(parameters: Averages, source: FrameSource, radial_map: RadialMap, context: Context) -> int:
+def _block_size(parameters: Live, source: FrameSource, radial_map: RadialMap, context: Context) -> int:
     automatic = frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device)
     return parameters.block_frames or automatic
 
@@ -286,8 +319,7 @@ def open_scan(parameters: Integration) -> FrameSource:
         dataset=parameters.dataset,
         frames=parameters.frame_range,
         checksum=parameters.checksum,
-        incomplete=isinstance(parameters, Averages)
-        and (parameters.on_error == "skip" or parameters.follow is not None),
+        incomplete=isinstance(parameters, Live) and (parameters.on_error == "skip" or parameters.follow is not None),
     )
 
 

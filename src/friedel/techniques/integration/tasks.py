@@ -155,7 +155,18 @@ class Integration(Parameters):
         return made
 
 
-class Averages(Integration):
+class Live(Integration):
+    """What tasks have that can take frames while they are written, and go on without those that are damaged."""
+
+    follow: NonNegativeFloat | None = None
+    """Seconds to wait for more frames while files are still being written; ends when none has come for so long, or when
+    all that are asked for (the end of frame_range, the points of a map) are there."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do about frames that are damaged or missing: stop, or skip them: their patterns are not a number, and the
+    result lists them."""
+
+
+class Averages(Live):
     """What patterns and cakes of their own have, beside those that a workflow works on."""
 
     error_model: Literal["none", "poisson", "azimuthal", "variance", "hybrid"] = "none"  # type: ignore[assignment]
@@ -166,12 +177,6 @@ class Averages(Integration):
     variance."""
     std: bool = False
     """Whether to give the spread of single pixels in a bin too, beside the error of their mean."""
-    follow: NonNegativeFloat | None = None
-    """Seconds to wait for more frames while files are still being written; ends when none has come for so long, or when
-    the end of frame_range is there."""
-    on_error: Literal["stop", "skip"] = "stop"
-    """What to do about frames that are damaged or missing: stop, or skip them: their patterns are not a number, and the
-    result lists them."""
 
 
 class Integrate1D(Averages):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,24 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from friedel.core.blocks import cut_blocks
+from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument.scan_layout import NO_FRAME
 from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, write_dataset
 from friedel.techniques.integration.integrate import (
+    Followed,
     build_map,
     describe_inputs,
+    follow_frames,
     input_files,
     normalization_factors,
     open_scan,
     pattern_regions,
 )
 from friedel.techniques.integration.integrator import frames_per_block
+from friedel.techniques.integration.options import MapOptions
 from friedel.techniques.integration.radial_map import RadialMap, StreamedMap
 from friedel.techniques.integration.skipping import (
     SKIPPED,
@@ -35,7 +39,7 @@ from friedel.techniques.integration.skipping import (
     problem_of,
     ranges_of,
 )
-from friedel.workflows.grid import FramesOfPoints, GridSource, PatternsOnGrid
+from friedel.workflows.grid import FramesOfPoints, GridSource, PatternsOnGrid, on_points
 from friedel.workflows.tasks import DiffractionMap
 
 from .layout import MapLayout
@@ -63,7 +67,26 @@ def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
         )
     for note in parameters.notes:
         context.progress.message(note)
-    source = open_scan(parameters)
+    if parameters.follow is None:
+        return _map_frames(parameters, context, open_scan(parameters), None)
+
+    def accept(radial_map: RadialMap) -> None:
+        # What is wrong with a window is told before the scan, not after.
+        PatternMaps.build(radial_map.radial.centers, parameters.regions, parameters.peaks)
+
+    points = None if parameters.shape is None else math.prod(parameters.shape)
+    bins: MapOptions = {"npt_azimuth": parameters.npt_azimuth}
+    with follow_frames(parameters, context, bins, points=points, accept=accept) as (source, followed):
+        # Motors may be written after the frames.
+        now = open_scan(parameters)
+        if now.n_frames >= source.n_frames:
+            source = now.select(slice(0, source.n_frames))
+        return _map_frames(parameters, context, source, followed)
+
+
+def _map_frames(
+    parameters: DiffractionMap, context: Context, source: FrameSource, followed: Followed | None
+) -> xr.Dataset:
     refuse_to_replace_inputs([parameters.output, parameters.report], input_files(parameters, source))
     layout = find_layout(parameters, source)
     context.progress.message(f"Scan: {layout.describe()}.")
@@ -77,10 +100,13 @@ def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
             )
         context.progress.message(f"{parameters.output} is complete already.")
         return finished
-    radial_map = build_map(parameters, source, {"npt_azimuth": parameters.npt_azimuth}, context)
+    if followed is not None:
+        radial_map = followed.radial_map
+    else:
+        radial_map = build_map(parameters, source, {"npt_azimuth": parameters.npt_azimuth}, context)
     # What is wrong with a window is told before the work, not after.
     analysis = PatternMaps.build(radial_map.radial.centers, parameters.regions, parameters.peaks)
-    return _map(parameters, context, source, layout, radial_map, analysis, factors, record)
+    return _map(parameters, context, source, layout, radial_map, analysis, factors, record, followed)
 
 
 def _unrecorded(parameters: DiffractionMap, context: Context) -> Provenance:
@@ -127,6 +153,7 @@ def _map(
     analysis: PatternMaps,
     factors: NDArray[np.float64] | None,
     record: Provenance,
+    followed: Followed | None,
 ) -> xr.Dataset:
     regions = map_regions(radial_map, layout, parameters.on_error == "skip")
     blocks = cut_blocks(
@@ -139,10 +166,13 @@ def _map(
     with RegionFile.create(parameters.output, regions, work, parameters.overwrite) as sink:
         if sink.message:
             context.progress.message(sink.message)
-        points, plan = _stream(
-            parameters, context, GridSource(source, layout.frames.ravel(), factors), radial_map, regions
-        )
-        context.runner.stream(points, plan, sink, blocks, context, "Integrating", "points")
+        if followed is not None:
+            _place(followed, layout, sink, blocks)
+        else:
+            points, plan = _stream(
+                parameters, context, GridSource(source, layout.frames.ravel(), factors), radial_map, regions
+            )
+            context.runner.stream(points, plan, sink, blocks, context, "Integrating", "points")
         arrays = {name: sink.read(name) for name in regions}
         skipped = _tell_lost(arrays, layout, source, context)
         maps = analyse(analysis, arrays, layout, radial_map, context)
@@ -161,6 +191,17 @@ def _map(
         sink.finish(write)
     stored: xr.Dataset = open_dataset(parameters.output)
     return stored
+
+
+def _place(followed: Followed, layout: MapLayout, sink: RegionFile, blocks: Sequence[Block]) -> None:
+    """Store patterns that are there already at the points of the grid."""
+    frame_of_point = layout.frames.ravel()
+    for block in sink.pending(blocks):
+        numbers = frame_of_point[block.start : block.stop]
+        present = numbers != NO_FRAME
+        found = followed.spool.take(numbers[present]) if present.any() else {}
+        sink.write(block, on_points(found, present, sink.regions))
+        sink.commit(block)
 
 
 def map_regions(radial_map: RadialMap, layout: MapLayout, skipping: bool = False) -> dict[str, RegionSpec]:
