@@ -16,7 +16,8 @@ from friedel.device import cuda
 
 from .cuda_tiles import THREADS as TILE_THREADS
 from .cuda_tiles import TilePlan
-from .scatter import BinSums, ErrorModel, PixelMap, _invalid_range, _type_number, per_pixel
+from .marks import invalid_range
+from .scatter import BinSums, ErrorModel, PixelMap, per_pixel, type_number
 
 SOURCES = Path(__file__).parent / "cuda"
 
@@ -386,7 +387,7 @@ class Marks:
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], dummy: float | None, delta_dummy: float) -> Marks:
-        whole, real = _invalid_range(dtype, dummy, delta_dummy)
+        whole, real = invalid_range(dtype, dummy, delta_dummy)
         if whole is not None:
             return cls(lowest=whole[0], span=whole[1], marked=True)
         if real is not None:
@@ -441,7 +442,7 @@ def patterns(
 
 def check_frames(frames: Any, n_pixels: int) -> None:
     """Raise `DataError` if the shape or type of frames does not fit."""
-    _type_number(frames.dtype)
+    type_number(frames.dtype)
     if frames.ndim not in (2, 3):
         raise DataError(f"Frames have shape {frames.shape}.", "Give (frame, row, column) or (frame, pixel).")
     size = math.prod(frames.shape[1:])

@@ -24,6 +24,7 @@ from friedel.core.errors import DataError
 
 from .decode import CODEC_NUMBERS, as_bytes, check_decoded, decode
 from .encoded import EncodedFrames
+from .marks import invalid_range, marked
 
 ErrorModel = Literal["none", "poisson", "variance", "azimuthal"]
 
@@ -348,7 +349,7 @@ def variance_rows(variance: npt.ArrayLike, n_frames: int, n_pixels: int) -> npt.
     return array.reshape(-1, n_pixels)
 
 
-def _type_number(dtype: np.dtype[np.generic]) -> int:
+def type_number(dtype: np.dtype[np.generic]) -> int:
     try:
         return _TYPE_NUMBERS[dtype.str[1:]]
     except KeyError:
@@ -406,15 +407,15 @@ class FrameArrays:
             buffers = as_bytes(frames)
         else:
             frames = np.ascontiguousarray(frames, frames.dtype.newbyteorder("="))
-            _type_number(frames.dtype)
+            type_number(frames.dtype)
             if frames.ndim not in (2, 3):
                 raise DataError(f"Frames have shape {frames.shape}.", "Give (frame, row, column) or (frame, pixel).")
             size, codec, labels = math.prod(frames.shape[1:]), CODEC_NUMBERS[None], ("",) * len(frames)
             buffers = list(frames.reshape(len(frames), size).view(np.uint8)) if frames.size else []
         if size != n_pixels:
             raise DataError(f"A frame has {size} pixels, the map {n_pixels}.", "Use the geometry of this detector.")
-        ranges = _invalid_range(frames.dtype, dummy, delta_dummy)
-        return cls(buffers, codec, _type_number(frames.dtype), *ranges, labels, threads)
+        ranges = invalid_range(frames.dtype, dummy, delta_dummy)
+        return cls(buffers, codec, type_number(frames.dtype), *ranges, labels, threads)
 
     def scatter(self, plan: Scatter, error_model: ErrorModel, variance: npt.NDArray[np.float64] | None) -> BinSums:
         """Return all sums, with any error model but "azimuthal"."""
@@ -454,21 +455,6 @@ class FrameArrays:
         )
         check_decoded(problems, self.labels)
         return np.array(negative, np.int64), filled
-
-
-def _invalid_range(
-    dtype: np.dtype[Any], dummy: float | None, delta: float
-) -> tuple[tuple[int, int] | None, tuple[float, float] | None]:
-    """Return (lowest invalid value modulo 2³², number of further ones) for integers, or (dummy, delta) for floats."""
-    if dummy is None or math.isnan(dummy):
-        return None, None
-    if dtype.kind == "f":
-        return None, (float(np.asarray(dummy).astype(dtype)), float(delta))
-    limits = np.iinfo(dtype)
-    if dtype.kind == "u" and dummy < 0:
-        dummy += limits.max + 1
-    low, high = max(math.ceil(dummy - delta), limits.min), min(math.floor(dummy + delta), limits.max)
-    return (None if low > high else (low % 2**32, high - low)), None
 
 
 def join_sums(parts: Sequence[BinSums]) -> BinSums:
@@ -560,10 +546,5 @@ def reference_pixels(
     if dark_variance is not None:
         v = v + np.asarray(dark_variance, np.float64).ravel()
     valid = np.isfinite(raw) & np.isfinite(d) & np.isfinite(v) & np.isfinite(w) & (w != 0)
-    if dummy is not None:
-        wraps = frames.dtype.kind == "u" and dummy < 0
-        mark = np.asarray(dummy + np.iinfo(frames.dtype).max + 1 if wraps else dummy)
-        if frames.dtype.kind == "f":
-            mark = mark.astype(frames.dtype).astype(float)
-        valid &= ~(np.abs(raw - mark) <= delta_dummy)
+    valid &= ~marked(raw, dummy, delta_dummy, frames.dtype)
     return raw, w, d, v, valid

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, GeometryError
 from friedel.io import FrameSource, read_image
+from friedel.kernels.marks import marked
 
 from .tasks import FrameSeries
 
@@ -63,15 +64,15 @@ class FrameCorrection:
                     f"Give a {name} of one value for each pixel.",
                 )
         excluded = np.zeros(shape, np.bool_) if mask is None else np.asarray(mask != 0)
-        dark, flat = (None if image is None else image.astype(np.float64) for image in (dark, flat))
+        values: list[Floats | None] = []
         for image in (dark, flat):
             if image is None:
+                values.append(None)
                 continue
-            bad = ~np.isfinite(image)
-            if dummy is not None:
-                bad |= np.abs(image - dummy) <= delta_dummy
-            image[bad] = 0.0
+            bad = ~np.isfinite(image) | marked(image, dummy, delta_dummy)
+            values.append(np.where(bad, 0.0, image.astype(np.float64)))
             excluded |= bad
+        dark, flat = values
         if flat is not None:
             excluded |= flat == 0
             flat[flat == 0] = 1.0
@@ -114,10 +115,7 @@ class FrameCorrection:
         if raw.dtype.kind == "f":
             valid = np.isfinite(values)
         if self.dummy is not None:
-            dummy = self.dummy
-            if raw.dtype.kind == "u" and dummy < 0:
-                dummy += 2.0 ** (8 * raw.dtype.itemsize)
-            unmarked = ~(np.abs(values - dummy) <= self.delta_dummy)
+            unmarked = ~marked(raw, self.dummy, self.delta_dummy)
             valid = unmarked if valid is None else valid & unmarked
         if self.dark is not None:
             values -= self.dark.reshape(-1)[place]

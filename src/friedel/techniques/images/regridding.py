@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError
 from friedel.instrument import Detector
-from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.marks import widened
 from friedel.kernels.scatter import PixelMap, Scatter
 from friedel.kernels.splitting import Axis, join_shares, split_polygons
 
@@ -27,8 +27,6 @@ Conserve = Literal["counts", "intensity"]
 
 SLAB_PIXELS = 1 << 17
 """Pixels worked on at a time."""
-WIDENED = ("i8", "u8", "b1", "f2")
-"""Types of frames that are summed as float64."""
 
 
 @dataclass(frozen=True)
@@ -186,17 +184,11 @@ class Regridding:
         DataError
             If there are counts below zero, whose error is asked for.
         """
-        frames = items.frames
-        if frames.dtype.str[1:] in WIDENED:
-            if isinstance(frames, EncodedFrames):
-                from friedel.kernels.decode import decode
-
-                frames = decode(frames, threads=threads)
-            frames = frames.astype(np.float64)
+        frames, dummy = widened(items.frames, self.dummy, threads)
         sums = self.scatter(
             frames,
             error_model="poisson" if self.poisson else "none",
-            dummy=self.dummy,
+            dummy=dummy,
             delta_dummy=self.delta_dummy,
             threads=threads,
         )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import GeometryError
 from friedel.instrument import Absorber, Geometry, Sensor
+from friedel.kernels.marks import marked
 
 from .options import Corrections, Validity
 
@@ -132,9 +133,7 @@ def excluded_pixels(geometry: Geometry, validity: Validity, corrections: Correct
         if given is None:
             continue
         image = np.asarray(given)
-        excluded |= ~np.isfinite(image)
-        if validity.dummy is not None:
-            excluded |= np.abs(image.astype(np.float64) - validity.dummy) <= validity.delta_dummy
+        excluded |= ~np.isfinite(image) | marked(image, validity.dummy, validity.delta_dummy)
     if corrections.flat is not None:
         excluded |= np.asarray(corrections.flat) == 0
     return excluded

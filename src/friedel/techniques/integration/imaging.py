@@ -18,6 +18,7 @@ from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.io import MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, write_dataset
 from friedel.kernels.decode import decode
 from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.marks import marked
 
 from .integrate import (
     LabelledSource,
@@ -150,12 +151,7 @@ def invalid_pixels(radial_map: RadialMap, frames: NDArray[Any]) -> NDArray[np.bo
     frames : ndarray, shape (n, rows, columns)
     """
     validity = radial_map.validity
-    values = frames.astype(np.float64)
-    invalid = ~np.isfinite(values) | radial_map.excluded
-    if validity.dummy is not None:
-        wraps = frames.dtype.kind == "u" and validity.dummy < 0
-        mark = validity.dummy + (float(np.iinfo(frames.dtype).max) + 1 if wraps else 0)
-        invalid |= np.abs(values - mark) <= validity.delta_dummy
+    invalid = ~np.isfinite(frames) | radial_map.excluded | marked(frames, validity.dummy, validity.delta_dummy)
     if validity.negative == "mask":
-        invalid |= values < 0
+        invalid |= frames < 0
     return np.asarray(invalid)

@@ -15,6 +15,7 @@ from friedel.core.units import unit_named
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
 from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.marks import marked, widened
 from friedel.kernels.robust import RobustScatter
 from friedel.kernels.scatter import BinSums, PixelMap, Scatter
 from friedel.kernels.splitting import Axis
@@ -36,10 +37,6 @@ Frames = NDArray[Any] | EncodedFrames
 
 BELOW_ZERO = 2.0**40
 """As dummy -(this + 1/2) within this: marks every negative value of an integer type, and no other."""
-
-
-WIDENED = ("i8", "u8", "b1", "f2")
-"""Types of frames that are summed as float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,14 +324,11 @@ class RadialMap:
         DataError
             If a frame that has to be decoded for this is corrupt.
         """
-        frames, dummy, delta_dummy = block.frames, self.validity.dummy, self.validity.delta_dummy
+        frames, delta_dummy = block.frames, self.validity.delta_dummy
         shape = frames.frame_shape if isinstance(frames, EncodedFrames) else frames.shape[1:]
         if tuple(shape) != self.geometry.shape:
             self.geometry.for_shape((int(shape[0]), int(shape[1])) if len(shape) == 2 else (0, 0))
-        if frames.dtype.str[1:] in WIDENED:
-            if frames.dtype == np.uint64 and dummy is not None and dummy < 0:
-                dummy += 2.0**64
-            frames = _decoded_all(frames, threads).astype(np.float64)
+        frames, dummy = widened(frames, self.validity.dummy, threads)
         if self.validity.negative == "mask" and frames.dtype.kind in "if":
             if frames.dtype.kind == "i" and (dummy is None or dummy + delta_dummy < 0):
                 dummy, delta_dummy = -(BELOW_ZERO + 0.5), BELOW_ZERO
@@ -352,9 +346,7 @@ class RadialMap:
     def _negative_counts(self, block: FrameBlock, number: int) -> DataError:
         frame = _decoded(block.frames, number).reshape(-1)
         counted = (np.diff(self.pixel_map().pointers) > 0) & (frame < 0)
-        if self.validity.dummy is not None:
-            distance = np.abs(frame.astype(np.float64) - self.validity.dummy)
-            counted &= ~(distance <= self.validity.delta_dummy)
+        counted &= ~marked(frame, self.validity.dummy, self.validity.delta_dummy)
         place = int(np.argmax(counted))
         row, column = divmod(place, self.geometry.shape[1])
         return DataError(
