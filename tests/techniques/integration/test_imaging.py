@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -212,6 +214,56 @@ def test_inpaint_fills_the_mask(files) -> None:
     )
     np.testing.assert_array_equal(result["inpainted"].values[:, ~gaps()], frames[:, ~gaps()])
     assert np.isfinite(result["inpainted"]).all()
+
+
+def pyfai_config(folder, **changes) -> str:
+    """The configuration of a pyFAI worker with the geometry of `setup`."""
+    geometry = setup()
+    poni = {"dist": geometry.distance, "detector": "Detector", "wavelength": geometry.wavelength}
+    poni |= {name: getattr(geometry, name) for name in ("poni1", "poni2", "rot1", "rot2", "rot3")}
+    poni["detector_config"] = {"pixel1": 5e-4, "pixel2": 5e-4, "max_shape": SHAPE, "orientation": 3}
+    config = {"application": "pyfai-integrate", "version": 5, "poni": poni, "nbpt_rad": 60, "unit": "q_nm^-1"}
+    (folder / "worker.json").write_text(json.dumps(config | changes))
+    return str(folder / "worker.json")
+
+
+@pytest.mark.parametrize("dummy", [None, -1.0])
+def test_gaps_are_filled_with_the_configuration_of_pyfai_too(files, dummy) -> None:
+    """There, bins without pixels hold 0 or the dummy: that is for patterns, not for cakes that gaps are filled from."""
+    folder, _ = files
+    given = {"mask": folder / "mask.npy", "solid_angle": False, "npt": 60}
+    config = pyfai_config(folder, val_dummy=dummy)
+    with h5py.File(folder / "flat.h5", "w") as file:
+        file["entry/data/data"] = np.full((1, *SHAPE), 100, np.int32)
+    result = friedel.inpaint(folder / "flat.h5", pyfai_config=config, **given)
+    np.testing.assert_allclose(result["inpainted"].values[:, gaps()], 100, rtol=1e-5)
+    patterns = friedel.integrate1d(folder / "flat.h5", pyfai_config=config, radial_range=(0, 500), **given)
+    assert patterns["intensity"].values[0, -1] == (dummy or 0)
+
+
+@pytest.mark.parametrize("empty", [0.0, -1.0])
+def test_plans_do_not_take_the_value_of_empty_bins_for_counts(empty) -> None:
+    frames = NumberedFrames(0, FrameBlock(np.full((1, *SHAPE), 100, np.int32)))
+    options = {"npt": 60, "npt_azimuth": 90, "mask": gaps(), "solid_angle": False, "empty": empty}
+    filled = Inpainting.of(RadialMap.build(setup(), **options), grow=2)(frames)["inpainted"]
+    np.testing.assert_allclose(filled, 100, rtol=1e-5)
+    options |= {"npt_azimuth": None, "mask": setup().center_array("q_nm^-1") < 30}
+    parts = Separation.of(RadialMap.build(setup(), **options, estimator="percentile"))(frames)
+    known = np.isfinite(parts["isotropic"])
+    np.testing.assert_allclose(parts["isotropic"][known], 100, rtol=1e-5)
+
+
+def test_pixels_without_an_estimate_stay_unknown_with_noise() -> None:
+    frames = np.full((1, *SHAPE), np.nan)
+    radial_map = RadialMap.build(setup(), npt=40, npt_azimuth=60, solid_angle=False)
+    filled = Inpainting.of(radial_map, noise=True)(NumberedFrames(0, FrameBlock(frames)))["inpainted"]
+    assert np.isnan(filled).all()
+
+
+def test_only_patterns_have_a_value_for_empty_bins(files) -> None:
+    folder, _ = files
+    with pytest.raises(FriedelError, match="empty"):
+        friedel.inpaint(folder / "frames.h5", geometry=folder / "setup.poni", empty=-1.0)
 
 
 @pytest.mark.parametrize("cake", [False, True])

@@ -329,3 +329,9 @@ def test_an_old_map(tmp_path) -> None:
     assert (parameters.shape, parameters.fast_range, parameters.slow_range) == ((3, 2), (0, 4), None)
     assert parameters.splitting == "bbox"
     assert "turn" in parameters.notes[0]
+
+
+def test_maps_are_not_a_number_where_there_is_nothing(tmp_path) -> None:
+    """pyFAI writes the dummy there, which would count as an intensity in the sums of regions."""
+    assert "empty" not in DiffractionMap.model_fields
+    assert understood(tmp_path, DiffractionMap, val_dummy=-1.0).dummy == -1.0

@@ -50,6 +50,14 @@ def find(background: RingBackground, frames: np.ndarray, **options) -> list:
     return SpotFinder(background, NOISE, **options)(NumberedFrames(0, FrameBlock(frames)))
 
 
+def test_rings_without_pixels_do_not_count_as_dark() -> None:
+    frame = FrameBlock(still(0)[0][None])
+    mask = np.abs(setup().center_array("r_mm") - 8) < 1
+    expected = plan(mask=mask).fit(frame)
+    for found, curve in zip(plan(mask=mask, empty=0.0).fit(frame), expected, strict=True):
+        np.testing.assert_array_equal(found, curve)
+
+
 def test_the_background_is_that_without_spots() -> None:
     mean, std = plan(solid_angle=False).fit(FrameBlock(still(0)[0][None]))
     assert mean.shape == std.shape == (1, 60)

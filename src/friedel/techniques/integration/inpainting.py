@@ -47,6 +47,7 @@ class Inpainting:
     @classmethod
     def of(cls, radial_map: RadialMap, grow: int = 0, noise: bool = False, seed: int = 0) -> Inpainting:
         """Return the plan that uses the cakes of a map, without the pixels up to `grow` pixels beside a gap."""
+        radial_map = radial_map.with_options(empty=np.nan)
         cake_map = without_pixels(radial_map, grown(radial_map.excluded, grow)) if grow else radial_map
         return cls(radial_map, cake_map, PatternImages.of(cake_map, extend=True), noise, seed)
 
@@ -65,7 +66,8 @@ class Inpainting:
             values = image[gaps]
             if self.noise:
                 generator = np.random.default_rng((self.seed, items.start + number))
-                values = generator.poisson(np.nan_to_num(np.maximum(values, 0))).astype(np.float32)
+                known = np.isfinite(values)
+                values[known] = generator.poisson(np.maximum(values[known], 0))
             inpainted[number][gaps] = values
         return {"inpainted": inpainted}
 

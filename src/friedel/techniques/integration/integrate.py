@@ -413,12 +413,14 @@ def map_options(geometry: Geometry, parameters: Integration, source: FrameSource
     options |= images | {
         "mask": _whole_mask(geometry, images["mask"], source, parameters),
         "dark_variance": None if dark is None or frames is None else np.maximum(dark, 0) / frames,
-        "empty": math.nan if parameters.empty is None else parameters.empty,
         "keep_sums": parameters.format in WITH_SUMS,
         "estimator": estimator_asked(parameters),
     }
-    if isinstance(parameters, Averages) and parameters.variance:
-        options["error_model"] = "variance"
+    if isinstance(parameters, Averages):
+        # Whoever works on with patterns tells empty bins by their not being a number.
+        options["empty"] = math.nan if parameters.empty is None else parameters.empty
+        if parameters.variance:
+            options["error_model"] = "variance"
     return options
 
 

@@ -431,7 +431,8 @@ def _validity(migration: _Migration) -> None:
     if marked:
         migration.put("dummy", float(dummy), "val_dummy")
         migration.put("delta_dummy", float(delta or 0.0), "delta_dummy")
-    migration.put("empty", float(dummy) if marked else 0.0, "val_dummy")
+    if "empty" in migration.known:  # of tasks that write patterns; others need to know which bins are empty
+        migration.put("empty", float(dummy) if marked else 0.0, "val_dummy")
     if not mask:
         return
     migration.put("mask", mask, "mask_file")

@@ -48,7 +48,7 @@ class Separation:
         """
         if not radial_map.averaging.estimator.robust:
             raise ParameterError("estimator is mean, which spots pull up.", "Choose percentile or sigma-clip.")
-        return cls(radial_map, PatternImages.of(radial_map))
+        return cls(radial_map.with_options(empty=np.nan), PatternImages.of(radial_map))
 
     def __call__(self, items: NumberedFrames) -> dict[str, NDArray[np.float32]]:
         """Return the images ``bragg`` and ``isotropic``, (n, rows, columns).

@@ -111,8 +111,6 @@ class Integration(Parameters):
     """How far from the dummy values still mark invalid pixels."""
     negative: Literal["refuse", "keep", "mask"] = "refuse"
     """What to do about counts below zero when errors are Poisson's: refuse them, keep them, or leave the pixels out."""
-    empty: float | None = None
-    """Value of bins without valid pixels; by default not a number."""
     dataset: str | None = None
     """Path of the frames inside HDF5 files."""
     checksum: bool = False
@@ -175,6 +173,8 @@ class Averages(Live):
     variance: FilePaths = ()
     """Files with the variance of the pixels: one image for all frames, or one for each; makes the error model
     variance."""
+    empty: float | None = None
+    """Value of bins without valid pixels; by default not a number."""
     std: bool = False
     """Whether to give the spread of single pixels in a bin too, beside the error of their mean."""
 

@@ -58,7 +58,7 @@ class RingBackground:
                 "The background needs patterns of a robust estimator with errors.",
                 "Choose the estimator sigma-clip and the error model azimuthal.",
             )
-        radial_map = radial_map.with_options(std=True)
+        radial_map = radial_map.with_options(std=True, empty=np.nan)
         geometry, scatter = radial_map.geometry, radial_map.scatter
         whole = np.zeros(geometry.shape, bool)
         radius = Slab(geometry, radial_map.binning.plane, slice(0, geometry.shape[0]), whole).radial_centers()
