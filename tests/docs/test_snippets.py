@@ -18,7 +18,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MAKES_ITS_OWN_SCAN = ("README.md", "docs/tutorials/phase-map.md", "docs/tutorials/diffraction-map.md")
+MAKES_ITS_OWN_SCAN = (
+    "README.md",
+    *(f"docs/tutorials/{name}.md" for name in ("integrate", "phase-map", "diffraction-map")),
+)
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
