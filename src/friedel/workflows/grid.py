@@ -17,6 +17,7 @@ from friedel.io.frames import FrameSource
 from friedel.io.region_layout import RegionSpec
 from friedel.kernels.encoded import EncodedFrames
 from friedel.techniques.integration.radial_map import FrameBlock, StreamedMap
+from friedel.techniques.integration.skipping import SKIPPED, SkippingMap, SkippingSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,18 +125,43 @@ class FramesOfPoints:
 
 
 @dataclass(frozen=True, eq=False)
+class RenamedArrays:
+    """A plan: some of the arrays of `patterns`, by other names.
+
+    Attributes
+    ----------
+    patterns : StreamedMap
+    names : mapping of str to str
+        New name to that in `patterns`.
+    """
+
+    patterns: StreamedMap
+    names: Mapping[str, str]
+
+    @property
+    def at_once(self) -> int | None:
+        """Blocks that are worth working on at the same time; None for as many as there are threads."""
+        return self.patterns.at_once
+
+    def __call__(self, items: FrameBlock) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the frames of a block."""
+        found = self.patterns(items)
+        return {new: found[old] for new, old in self.names.items()}
+
+
+@dataclass(frozen=True, eq=False)
 class PatternsOnGrid:
     """A plan: grid points to patterns; NaN where a point has no frame.
 
     Attributes
     ----------
-    patterns : StreamedMap
+    patterns : StreamedMap or RenamedArrays
         Frames to arrays by name.
     regions : mapping of str to RegionSpec
         The arrays that are wanted, as the sink has them.
     """
 
-    patterns: StreamedMap
+    patterns: StreamedMap | RenamedArrays
     regions: Mapping[str, RegionSpec]
 
     @property
@@ -161,3 +187,22 @@ def on_points(
             values[present] = found[name]
         result[name] = values
     return result
+
+
+def grid_stream(
+    points: GridSource, patterns: StreamedMap | RenamedArrays, regions: Mapping[str, RegionSpec]
+) -> tuple[Any, Any]:
+    """Return the source and the plan that make the arrays of the points of a grid.
+
+    Parameters
+    ----------
+    points : GridSource
+    patterns : StreamedMap or RenamedArrays
+        Frames to arrays by name.
+    regions : mapping of str to RegionSpec
+        What the sink holds; with `SKIPPED`, frames that cannot be read are left out and their points marked.
+    """
+    if SKIPPED not in regions:
+        return points, PatternsOnGrid(patterns, regions)
+    by_point = {name: RegionSpec((1, *spec.shape[spec.item_axes :]), spec.dtype) for name, spec in regions.items()}
+    return SkippingSource(FramesOfPoints(points)), SkippingMap(patterns, by_point)

@@ -150,6 +150,9 @@ class XRDCT(Integration):
     """Regions to sum, name=low:high in the radial unit."""
     peaks: tuple[str, ...] = ()
     """Peaks to measure (area, position, width), name=low:high in the radial unit, 4 to 6 peak widths wide."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do about frames that are damaged or missing: stop, or skip them: their points are filled from their
+    neighbours like points without a frame, and they are listed in the result."""
     report: FilePath | None = None
     """Page to draw, HTML."""
 

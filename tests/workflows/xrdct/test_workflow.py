@@ -225,6 +225,29 @@ def test_frames_without_beam_leave_no_hole_and_do_not_change_the_others(scan: Pa
     np.testing.assert_allclose(dimmed["sinogram"].values[~lost], whole[~lost], rtol=0.02)
 
 
+def test_damaged_frames_are_skipped(scan: Path, tmp_path: Path) -> None:
+    for file in [*scan.glob("scan*.h5"), scan / "setup.poni"]:
+        shutil.copy(file, tmp_path)
+    with h5py.File(tmp_path / "scan_data_000001.h5", "r+") as file:
+        dataset = file["entry/data/data"]
+        mask, chunk = dataset.id.read_direct_chunk((50, 0, 0))
+        dataset.id.write_direct_chunk((50, 0, 0), chunk[: len(chunk) // 2] + b"\xff" * 999, mask)
+    options: dict[str, Any] = {"npt": 100, "phases": ()}
+    with pytest.raises(DataError):
+        run(tmp_path, tmp_path / "stopped.h5", **options)
+    whole = run(scan, tmp_path / "whole.h5", **options)
+    messages = Messages()
+    result = run(tmp_path, tmp_path / "maps.h5", progress=messages, on_error="skip", **options)
+    assert any("1 of 744 frames were skipped" in text and "frame 50" in text for text in messages.texts)
+    assert np.isfinite(result["volume"].values).all()
+    sinograms = friedel.open(str(tmp_path / "maps_sinograms.h5"))
+    assert sinograms.attrs["skipped_frames"] == "50"
+    skipped = sinograms["skipped"].values > 0
+    assert skipped.sum() == 1
+    assert np.isnan(sinograms["sinogram"].values[skipped]).all()
+    np.testing.assert_array_equal(sinograms["sinogram"].values[~skipped], whole["sinogram"].values[~skipped])
+
+
 def test_the_file_opens_by_default(scan: Path, tmp_path: Path) -> None:
     run(scan, tmp_path / "maps.h5")
     with h5py.File(tmp_path / "maps.h5") as file:

@@ -45,7 +45,7 @@ from .options import MapOptions
 from .patterns import SUMS
 from .radial_map import FrameBlock, RadialMap, StreamedMap
 from .results import label_patterns
-from .skipping import SKIPPED, TOLD, SkippingMap, SkippingSource, problem_of, ranges_of
+from .skipping import SKIPPED, SkippingMap, SkippingSource, ranges_of, tell_skipped
 from .tasks import Averages, Integrate1D, Integrate2D, IntegrateRadial, Integration, Live
 
 DESCRIBED_FILES = 100
@@ -270,7 +270,7 @@ def _integrate_frames(
                 sink.commit(block)
         arrays = {name: sink.read(name) for name in regions}
         result = label_patterns(radial_map, arrays, scan_axes(source))
-        skipped = tell_skipped(source, arrays, result, context)
+        skipped = _note_skipped(source, arrays, result, context)
         lost = int(np.count_nonzero(np.asarray(arrays["valid_fraction"]) == 0)) - skipped
         result.attrs["frames_without_valid_pixels"] = lost
         if lost:
@@ -295,7 +295,7 @@ def _integrate_frames(
     return stored
 
 
-def tell_skipped(source: FrameSource, arrays: Mapping[str, Any], result: xr.Dataset, context: Context) -> int:
+def _note_skipped(source: FrameSource, arrays: Mapping[str, Any], result: xr.Dataset, context: Context) -> int:
     """Note in a result and tell the user which frames were left out, and why; return how many."""
     if SKIPPED not in arrays:
         return 0
@@ -303,12 +303,7 @@ def tell_skipped(source: FrameSource, arrays: Mapping[str, Any], result: xr.Data
     numbers = np.flatnonzero(marks)
     result[SKIPPED] = ("frame", marks, {"units": "", "long_name": "Whether the frame was damaged or missing"})
     result.attrs["skipped_frames"] = ranges_of(numbers)
-    if len(numbers):
-        problems = [f"frame {number}: {problem_of(source, int(number))}" for number in numbers[:TOLD]]
-        more = [f"and {len(numbers) - TOLD} more"] if len(numbers) > TOLD else []
-        context.progress.message(
-            f"{len(numbers)} of {source.n_frames} frames were skipped: " + "\n  ".join(["", *problems, *more])
-        )
+    tell_skipped(numbers, source, context)
     return len(numbers)
 
 
@@ -319,7 +314,7 @@ def open_scan(parameters: Integration) -> FrameSource:
         dataset=parameters.dataset,
         frames=parameters.frame_range,
         checksum=parameters.checksum,
-        incomplete=isinstance(parameters, Live) and (parameters.on_error == "skip" or parameters.follow is not None),
+        incomplete=getattr(parameters, "on_error", "stop") == "skip" or getattr(parameters, "follow", None) is not None,
     )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, BlockPlan, BlockSource
+from friedel.core.context import Context
 from friedel.core.errors import DataError, FileError
-from friedel.io import RegionSpec
+from friedel.io import FrameSource, RegionSpec
 from friedel.kernels.decode import decode
 from friedel.kernels.encoded import EncodedFrames
 
@@ -188,6 +189,16 @@ def problem_of(source: Numbered, number: int) -> str:
     except (FileError, DataError) as error:
         return str(error.problem)
     return f"{source.label(number)}: it could not be read at that time."
+
+
+def tell_skipped(numbers: Sequence[int] | NDArray[Any], source: FrameSource, context: Context) -> None:
+    """Tell the user which frames were left out, and what is wrong with the first of them."""
+    if not len(numbers):
+        return
+    problems = [f"frame {number}: {problem_of(source, int(number))}" for number in numbers[:TOLD]]
+    more = [f"and {len(numbers) - TOLD} more"] if len(numbers) > TOLD else []
+    text = "\n  ".join(["", *problems, *more])
+    context.progress.message(f"{len(numbers)} of {source.n_frames} frames were skipped: {text}")
 
 
 def ranges_of(numbers: Sequence[int] | NDArray[Any]) -> str:

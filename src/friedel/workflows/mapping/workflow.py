@@ -33,13 +33,10 @@ from friedel.techniques.integration.options import MapOptions
 from friedel.techniques.integration.radial_map import RadialMap, StreamedMap
 from friedel.techniques.integration.skipping import (
     SKIPPED,
-    TOLD,
-    SkippingMap,
-    SkippingSource,
-    problem_of,
     ranges_of,
+    tell_skipped,
 )
-from friedel.workflows.grid import FramesOfPoints, GridSource, PatternsOnGrid, on_points
+from friedel.workflows.grid import GridSource, grid_stream, on_points
 from friedel.workflows.tasks import DiffractionMap
 
 from .layout import MapLayout
@@ -169,9 +166,8 @@ def _map(
         if followed is not None:
             _place(followed, layout, sink, blocks)
         else:
-            points, plan = _stream(
-                parameters, context, GridSource(source, layout.frames.ravel(), factors), radial_map, regions
-            )
+            streamed = StreamedMap(radial_map, context.device, context.runner.threads)
+            points, plan = grid_stream(GridSource(source, layout.frames.ravel(), factors), streamed, regions)
             context.runner.stream(points, plan, sink, blocks, context, "Integrating", "points")
         arrays = {name: sink.read(name) for name in regions}
         skipped = _tell_lost(arrays, layout, source, context)
@@ -214,21 +210,6 @@ def map_regions(radial_map: RadialMap, layout: MapLayout, skipping: bool = False
     }
 
 
-def _stream(
-    parameters: DiffractionMap,
-    context: Context,
-    points: GridSource,
-    radial_map: RadialMap,
-    regions: Mapping[str, RegionSpec],
-) -> tuple[Any, Any]:
-    """Return the source of the frames and the plan that they go through."""
-    streamed = StreamedMap(radial_map, context.device, context.runner.threads)
-    if parameters.on_error == "stop":
-        return points, PatternsOnGrid(streamed, regions)
-    by_point = {name: RegionSpec((1, *spec.shape[2:]), spec.dtype) for name, spec in regions.items()}
-    return SkippingSource(FramesOfPoints(points)), SkippingMap(streamed, by_point)
-
-
 def _tell_lost(
     arrays: Mapping[str, Any], layout: MapLayout, source: FrameSource, context: Context
 ) -> NDArray[np.int64]:
@@ -236,11 +217,7 @@ def _tell_lost(
     there = layout.frames != NO_FRAME
     marks = np.asarray(arrays[SKIPPED]) > 0 if SKIPPED in arrays else np.zeros(layout.shape, np.bool_)
     skipped = np.sort(layout.frames[marks & there])
-    if len(skipped):
-        problems = [f"frame {number}: {problem_of(source, int(number))}" for number in skipped[:TOLD]]
-        more = [f"and {len(skipped) - TOLD} more"] if len(skipped) > TOLD else []
-        text = "\n  ".join(["", *problems, *more])
-        context.progress.message(f"{len(skipped)} of {source.n_frames} frames were skipped: {text}")
+    tell_skipped(skipped, source, context)
     lost = int(np.count_nonzero((np.asarray(arrays["valid_fraction"]) == 0) & there & ~marks))
     if lost:
         context.progress.message(f"{lost} frames have no valid pixel in the range.")

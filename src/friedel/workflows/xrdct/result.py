@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from friedel.data import coordinate, radial_coordinate
 from friedel.instrument.scan_layout import ScanLayout
 from friedel.techniques.integration.radial_map import RadialMap
+from friedel.techniques.integration.skipping import SKIPPED
 from friedel.techniques.powder import fit_phases
 
 from .background import Background
@@ -59,10 +60,15 @@ def scan_coordinates(motors: ScanMotors, layout: ScanLayout, radial_map: RadialM
 def describe_scan(
     motors: ScanMotors, layout: ScanLayout, radial_map: RadialMap, cubes: Mapping[str, NDArray[Any]]
 ) -> xr.Dataset:
-    """Return the sinograms as a Dataset: ``sinogram`` and ``sinogram_errors`` (layer, angle, translation, radial)."""
+    """Return the sinograms as a Dataset: ``sinogram`` and ``sinogram_errors`` (layer, angle, translation, radial).
+
+    With `SKIPPED` among the cubes, it is over (layer, angle, translation).
+    """
     texts = {SINOGRAM: "Intensity", SINOGRAM_ERRORS: "Standard deviation of the intensity"}
     variables = {
-        name: ((*GRID, "radial"), cube, {"units": "counts", "long_name": texts[name]}) for name, cube in cubes.items()
+        name: ((*GRID, "radial"), cube, {"units": "counts", "long_name": texts[name]})
+        for name, cube in cubes.items()
+        if name in texts
     }
     attributes = {
         "default": SINOGRAM,
@@ -70,7 +76,11 @@ def describe_scan(
         "error_model": radial_map.averaging.error_model,
         "definition": "NXxrdct",
     }
-    return xr.Dataset(variables, scan_coordinates(motors, layout, radial_map), attributes)
+    dataset = xr.Dataset(variables, scan_coordinates(motors, layout, radial_map), attributes)
+    if SKIPPED in cubes:
+        text = "Whether the point has no frame that can be read"
+        dataset[SKIPPED] = (GRID, cubes[SKIPPED], {"units": "", "long_name": text})
+    return dataset
 
 
 def assemble(

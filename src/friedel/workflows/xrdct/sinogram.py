@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
 from friedel.io.regions import map_rows
-from friedel.techniques.integration.radial_map import RadialMap
 from friedel.techniques.tomography.cleanup import Cleaning
-from friedel.workflows.grid import GridPoints
 
 Singles = NDArray[np.float32]
 
@@ -24,27 +22,6 @@ MOST_MISSING = 0.5
 
 SINOGRAM = "sinogram"
 SINOGRAM_ERRORS = "sinogram_errors"
-
-
-@dataclass(frozen=True, eq=False)
-class IntegrateGrid:
-    """A plan: grid points to rows of the sinogram cube; NaN where a point has no frame or no valid pixel."""
-
-    radial_map: RadialMap
-
-    def __call__(self, points: GridPoints) -> dict[str, Singles]:
-        """Return "sinogram" and, with an error model, "sinogram_errors", each of shape (points, channels)."""
-        names = {SINOGRAM: "intensity"}
-        if self.radial_map.averaging.error_model != "none":
-            names[SINOGRAM_ERRORS] = "intensity_errors"
-        patterns = None if points.frames is None else self.radial_map(points.frames)
-        result = {}
-        for name, attribute in names.items():
-            rows = np.full((len(points.present), *self.radial_map.bins), np.nan, np.float32)
-            if patterns is not None:
-                rows[points.present] = getattr(patterns, attribute)
-            result[name] = rows
-        return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,8 @@ from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, finished
 from friedel.io.regions import map_rows
 from friedel.techniques.integration.integrate import build_map, describe_inputs, input_files, open_scan
 from friedel.techniques.integration.integrator import frames_per_block
-from friedel.techniques.integration.radial_map import RadialMap
+from friedel.techniques.integration.radial_map import RadialMap, StreamedMap
+from friedel.techniques.integration.skipping import SKIPPED, ranges_of, tell_skipped
 from friedel.techniques.integration.tasks import Integration
 from friedel.techniques.powder.peaks import half_maximum_width
 from friedel.techniques.tomography.center import CenterEstimate, find_center
@@ -28,7 +29,7 @@ from friedel.techniques.tomography.cleanup import Cleaning
 from friedel.techniques.tomography.geometry import ParallelBeam
 from friedel.techniques.tomography.reconstruction import build_plan, variance_plan
 from friedel.techniques.tomography.slices import SlicePlan, missing_rule
-from friedel.workflows.grid import GridSource
+from friedel.workflows.grid import GridSource, RenamedArrays, grid_stream
 from friedel.workflows.tasks import XRDCT
 from friedel.workflows.windows import parse_window
 
@@ -40,7 +41,6 @@ from .result import Measured, assemble, describe_scan, link_sinograms, write_nxx
 from .sinogram import (
     SINOGRAM,
     SINOGRAM_ERRORS,
-    IntegrateGrid,
     SinogramSource,
     lost_projections,
 )
@@ -180,32 +180,44 @@ def _integrate(
 ) -> str:
     """Write the patterns of all frames on the grid of the scan, unless that was done before; return the file."""
     path = sinogram_file(parameters.output)
-    work = _fingerprint(record, (*Integration.model_fields, *SCAN_PARAMETERS))
+    work = _fingerprint(record, (*Integration.model_fields, *SCAN_PARAMETERS, "on_error"))
     if _is_complete(path, work):
         context.progress.message(f"The patterns are in {path} already.")
         return path
-    names = [SINOGRAM] if parameters.error_model == "none" else [SINOGRAM, SINOGRAM_ERRORS]
+    names = {SINOGRAM: "intensity"}
+    if parameters.error_model != "none":
+        names[SINOGRAM_ERRORS] = "intensity_errors"
     spec = RegionSpec((*layout.shape, radial_map.radial.n_bins), "f4", item_axes=3)
+    regions = dict.fromkeys(names, spec)
+    if parameters.on_error == "skip":
+        regions[SKIPPED] = RegionSpec(layout.shape, "u1", item_axes=3)
     blocks = cut_blocks(
-        layout.frames.size, parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins)
+        layout.frames.size,
+        parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
     )
     normalization = None if motors.monitor is None else motors.monitor / np.nanmean(motors.monitor)
     if parameters.normalization_factor != 1.0:
         normalization = parameters.normalization_factor * (
             np.ones(source.n_frames) if normalization is None else normalization
         )
-    with RegionFile.create(path, dict.fromkeys(names, spec), work, parameters.overwrite) as sink:
+    with RegionFile.create(path, regions, work, parameters.overwrite) as sink:
         if sink.message:
             context.progress.message(sink.message)
-        points = GridSource(source, _usable_frames(layout, motors, context), normalization)
-        context.runner.stream(points, IntegrateGrid(radial_map), sink, blocks, context, "Integrating", "points")
-        dataset = describe_scan(motors, layout, radial_map, {name: sink.read(name) for name in names})
+        frames = _usable_frames(layout, motors, context)
+        streamed = StreamedMap(radial_map, context.device, context.runner.threads)
+        points, plan = grid_stream(GridSource(source, frames, normalization), RenamedArrays(streamed, names), regions)
+        context.runner.stream(points, plan, sink, blocks, context, "Integrating", "points")
+        dataset = describe_scan(motors, layout, radial_map, {name: sink.read(name) for name in regions})
         notes = {"scan": layout.describe(), "motors": motors.names}
         done = context.with_cost(record.with_notes(**notes))
         dataset.attrs |= {"fingerprint": work, "provenance": done.to_json()}
+        if SKIPPED in regions:
+            skipped = np.sort(frames[(np.asarray(sink.read(SKIPPED)).ravel() > 0) & (frames != NO_FRAME)])
+            tell_skipped(skipped, source, context)
+            dataset.attrs["skipped_frames"] = ranges_of(skipped)
 
         def finish(file: Any) -> None:
-            write_dataset(file, dataset, existing=names)
+            write_dataset(file, dataset, existing=tuple(regions))
             write_nxxrdct(file, motors, layout, radial_map)
 
         sink.finish(finish)
