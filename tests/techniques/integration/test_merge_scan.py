@@ -1,6 +1,7 @@
 """The tasks that merge, from files; results as in Python."""
 
 import json
+import weakref
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,8 @@ from friedel.core.context import Context
 from friedel.core.errors import DataError, InputError, OutputError, ParameterError
 from friedel.instrument import Detector, Geometry, Goniometer
 from friedel.run import InlineRunner, ThreadRunner
-from friedel.techniques.integration import MultiGeometry
+from friedel.techniques.integration import MultiGeometry, RadialMap, merge
+from friedel.techniques.integration.merge import Merging
 from friedel.techniques.integration.tasks import merge1d, merge2d
 
 SHAPE = (30, 40)
@@ -151,6 +153,61 @@ def test_what_does_not_go_together(scan, changes, error, message):
     paths = [scan.with_name(name) for name in ([given] if isinstance(given, str) else given)]
     with pytest.raises(error, match=message):
         execute(merge1d, **(changes | {"frames": scan, "geometry": paths, "npt": 10}))
+
+
+def test_the_configuration_of_a_worker_is_no_goniometer(scan, tmp_path):
+    poni = dict(line.split(": ", 1) for line in (tmp_path / "0.poni").read_text().splitlines() if line[0] != "#")
+    worker = {
+        "poni": {key.lower().replace("distance", "dist"): value for key, value in poni.items()}
+        | {"detector_config": json.loads(poni["Detector_config"])},
+        "nbpt_rad": 30, "unit": "2th_deg", "method": ["no", "csr", "cython"], "version": 5,
+    }  # fmt: skip
+    (tmp_path / "worker.json").write_text(json.dumps(worker))
+    merged = execute(merge1d, frames=scan, pyfai_config=tmp_path / "worker.json")
+    expected = MultiGeometry(geometries(scan)[:1], npt=30, unit="2th_deg", splitting="none", empty=0.0).integrate1d(
+        [frames_of(scan)]
+    )
+    same(merged, expected)
+
+
+@pytest.mark.parametrize("block_frames", [1, 3, 100])
+def test_few_maps_are_in_memory_at_a_time(scan, tmp_path, monkeypatch, block_frames):
+    """Twelve detectors that record ten frames each: a map is built when its frames come, for all of its blocks."""
+    rng = np.random.default_rng(5)
+    paths, setup, stacks = [], [], []
+    arm = Goniometer.load(scan.with_name("arm.json"))
+    for number in range(12):
+        setup.append(arm.geometry({"nu": -3.0 * number}))
+        setup[-1].save(tmp_path / f"detector_{number:02d}.poni")
+        stacks.append(rng.poisson(20, (10, *SHAPE)).astype(np.uint32))
+        paths.append(tmp_path / f"stack_{number:02d}.npy")
+        np.save(paths[-1], stacks[-1])
+    alive: list[weakref.ref[RadialMap]] = []
+    most = [0]
+    build = Merging.map
+
+    def counted(self, number, threads=None):
+        radial_map = build(self, number, threads)
+        alive.append(weakref.ref(radial_map))
+        most[0] = max(most[0], sum(map_() is not None for map_ in alive))
+        return radial_map
+
+    monkeypatch.setattr(Merging, "map", counted)
+    ponis = [tmp_path / f"detector_{number:02d}.poni" for number in range(12)]
+    result = execute(
+        merge1d, ThreadRunner(2), frames=paths, geometry=ponis, npt=25, error_model="poisson", block_frames=block_frames
+    )
+    assert most[0] <= 6
+    assert len(alive) == 13, "a map was built more than once"  # and once for the grid
+    monkeypatch.undo()
+    same(result, MultiGeometry(setup, npt=25, error_model="poisson").integrate1d(stacks))
+
+
+def test_what_does_not_fit_the_memory_is_refused(scan, tmp_path, monkeypatch):
+    np.save(tmp_path / "stack.npy", np.ones((3, *SHAPE), np.uint16))
+    monkeypatch.setattr(merge, "memory_limit", lambda: 3 * 1000 * 8 * 5)
+    with pytest.raises(ParameterError, match=r"3 patterns of 1000 bins take .* GiB"):
+        execute(merge1d, frames=tmp_path / "stack.npy", geometry=tmp_path / "0.poni", npt=1000)
 
 
 def test_cakes_are_no_text(scan):

@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Unpack
 
 import numpy as np
@@ -21,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from friedel.core.blocks import Block
 from friedel.core.errors import DataError, ParameterError
 from friedel.core.units import unit_named
+from friedel.device.memory import memory_limit
 from friedel.device.threads import thread_count
 from friedel.instrument import Geometry
 from friedel.kernels.scatter import BinSums
@@ -37,6 +40,8 @@ IMAGES = ("mask", "flat", "dark", "dark_variance")
 """Options that each geometry may have its own of."""
 TOTAL = "total_count"
 BANDS = "bands"
+BYTES_PER_BIN = 5 * 8 + 5 * 8 + 3 * 4
+"""Memory of a bin of a merged pattern: five sums, as they are added and as they are given, and what they make."""
 FULL_CIRCLE = {"pi": (-180.0, 180.0), "0": (0.0, 360.0)}
 
 
@@ -152,6 +157,45 @@ def _common_ranges(geometries: Sequence[Geometry], options: Sequence[MapOptions]
     return found
 
 
+class RecentMaps:
+    """The maps of the geometries whose frames came last: all of them would fill the memory.
+
+    Parameters
+    ----------
+    merging : Merging
+    keep : int
+        How many are kept.
+    threads : int
+        Threads to build with.
+    """
+
+    def __init__(self, merging: Merging, keep: int, threads: int) -> None:
+        self.merging, self.keep, self.threads = merging, keep, threads
+        self._maps: dict[int, Future[RadialMap]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, number: int) -> RadialMap:
+        """Return the map of geometry `number`; whoever asks for it first builds it, others wait.
+
+        Raises
+        ------
+        NoPixelError
+            If the geometry sees nothing in the ranges.
+        """
+        with self._lock:
+            found = self._maps.pop(number, None)
+            future: Future[RadialMap] = Future() if found is None else found
+            self._maps[number] = future
+            while len(self._maps) > self.keep:
+                del self._maps[next(iter(self._maps))]
+        if found is None:
+            try:
+                future.set_result(self.merging.map(number, self.threads))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+
 @dataclass(frozen=True, eq=False)
 class MergePlan:
     """A plan: frames of one geometry to their sums. Give it ``(number of the geometry, FrameBlock)``.
@@ -159,12 +203,23 @@ class MergePlan:
     Attributes
     ----------
     merging : Merging
-    maps : mapping of int to RadialMap
-        Maps that are built already, by number of the geometry; another one is built when its frames come.
+    keep : int
+        So many maps are kept, the last that were used; another one is built when its frames come.
+    threads : int
+        Threads to build maps with.
     """
 
     merging: Merging
-    maps: Mapping[int, RadialMap] = field(default_factory=dict)
+    keep: int = 1
+    threads: int = 1
+
+    @cached_property
+    def maps(self) -> RecentMaps:
+        """The maps that were used last; another process makes its own."""
+        return RecentMaps(self.merging, self.keep, self.threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MergePlan, (self.merging, self.keep, self.threads)
 
     def __call__(self, items: tuple[int, FrameBlock], /, threads: int = 1) -> dict[str, NDArray[np.float64]]:
         """Return the sums by name, each of shape (n, number of bins), and the number of pixels as "total_count".
@@ -173,7 +228,7 @@ class MergePlan:
         """
         number, block = items
         try:
-            radial_map = self.maps.get(number) or self.merging.map(number, threads)
+            radial_map = self.maps.get(number)
         except NoPixelError:
             return {}
         patterns = radial_map(block, threads=threads)
@@ -263,6 +318,25 @@ class SumSink:
                 whole = np.pad(whole, ((0, 0), (0, width - whole.shape[1])))
             whole[start : start + len(values), :width] += values
             self.sums[name] = whole
+
+
+def check_memory(n_frames: int, radial_map: RadialMap) -> None:
+    """Refuse what does not fit the memory, where the sums of all frames are until all geometries are added.
+
+    Raises
+    ------
+    ParameterError
+        If they would not fit.
+    """
+    bands = 0 if radial_map.pairs is None else radial_map.pairs.reach + 1
+    needed = n_frames * math.prod(radial_map.bins) * (BYTES_PER_BIN + 2 * 8 * bands)
+    limit = memory_limit()
+    if needed > limit:
+        raise ParameterError(
+            f"The sums of {n_frames} patterns of {' x '.join(map(str, radial_map.bins))} bins take "
+            f"{needed / 2**30:.1f} GiB of memory; there are {limit / 2**30:.1f} GiB.",
+            "Merge some of the frames at a time (frame_range), or ask for fewer bins.",
+        )
 
 
 def merged_dataset(
@@ -424,8 +498,8 @@ class MultiGeometry:
         n = len(stacks[0]) if stacked else 1
         factors = _factors(normalization, len(stacks), n)
         sink = SumSink(n)
-        seeing, first = merging.any_map(threads)
-        plan = MergePlan(merging, {seeing: first})
+        _, first = merging.any_map(threads)
+        plan = MergePlan(merging, threads=thread_count() if threads is None else threads)
         for number, stack in enumerate(stacks):
             block = FrameBlock(
                 stack.reshape(-1, *stack.shape[-2:]),

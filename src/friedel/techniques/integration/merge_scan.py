@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import DataError, OutputError, ParameterError
+from friedel.core.errors import DataError, FriedelError, OutputError, ParameterError
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.instrument import Geometry, Goniometer
 from friedel.io import FrameSource, finished_result, open_dataset, open_frames, write_dataset, write_pattern
@@ -31,7 +31,7 @@ from .integrate import (
     variance_source,
 )
 from .integrator import frames_per_block
-from .merge import IMAGES, MergePlan, Merging, SumSink, merged_dataset
+from .merge import IMAGES, MergePlan, Merging, SumSink, check_memory, merged_dataset
 from .options import MapOptions
 from .radial_map import FrameBlock
 from .tasks import Merge1D, Merge2D, Merged
@@ -129,9 +129,9 @@ def _merge(parameters: Merged, context: Context, npt_azimuth: int | None) -> xr.
 
 def _sums(groups: list[Group], merging: Merging, context: Context) -> xr.Dataset:
     n_frames = groups[0].source.n_frames
-    number, radial_map = merging.any_map(context.runner.threads)
-    several = n_frames > 1  # each map is needed for many blocks: build it once
-    maps = {k: merging.map(k, context.runner.threads) for k in range(len(groups)) if several and k != number}
+    threads = context.runner.threads
+    _, radial_map = merging.any_map(threads)
+    check_memory(n_frames, radial_map)
     sources = tuple(
         LabelledSource(group.source, normalization_factors(group.parameters, group.source), group.variance)
         for group in groups
@@ -139,16 +139,21 @@ def _sums(groups: list[Group], merging: Merging, context: Context) -> xr.Dataset
     size = groups[0].parameters.block_frames or frames_per_block(
         groups[0].source.frame_bytes, radial_map.scatter.n_bins
     )
+    # Geometry follows geometry: where each has many blocks, few maps are in use at a time, and all threads need the
+    # same. Else each has its own to build.
+    per_geometry = -(-n_frames // size)
+    alone = per_geometry == 1
+    plan = MergePlan(merging, 1 if alone else 2 + threads // per_geometry, 1 if alone else threads)
     sink = SumSink(n_frames)
     context.runner.stream(
         MergeSource(sources, n_frames),
-        MergePlan(merging, maps | {number: radial_map}),
+        plan,
         sink,
         cut_blocks(n_frames, size, groups=len(groups)),
         context,
         "Merging",
     )
-    dims, axes = (("frame",), scan_axes(groups[0].source)) if several else ((), {})
+    dims, axes = (("frame",), scan_axes(groups[0].source)) if n_frames > 1 else ((), {})
     return merged_dataset(radial_map, sink.sums, dims, axes, per_steradian=groups[0].parameters.solid_angle)
 
 
@@ -174,7 +179,7 @@ def _groups(parameters: Merged) -> list[Group]:
         If there are neither as many geometries as files nor as many as frames.
     """
     files = expand(parameters.frames)
-    goniometer = len(parameters.geometry) == 1 and Path(parameters.geometry[0]).suffix.lower() == ".json"
+    goniometer = len(parameters.geometry) == 1 and _is_goniometer(parameters.geometry[0])
     if not goniometer and len(files) == len(parameters.geometry):
         return _groups_by_file(parameters, files)
     whole = _open(parameters, parameters.frames)
@@ -213,6 +218,17 @@ def _groups_by_file(parameters: Merged, files: list[tuple[str, str | None]]) -> 
             "Give files with as many frames each: frame i of all files makes pattern i.",
         )
     return groups
+
+
+def _is_goniometer(path: str) -> bool:
+    """Whether a JSON file is no geometry in the configuration of pyFAI, and so has to be that of a goniometer."""
+    if Path(path).suffix.lower() != ".json":
+        return False
+    try:
+        Geometry.load(path)
+    except FriedelError:
+        return True
+    return False
 
 
 def _own(parameters: Merged, number: int, count: int) -> Merged:
