@@ -121,6 +121,30 @@ def test_peaks_beside_masked_pixels_or_the_edge_are_left_out() -> None:
     assert not len(found.peaks)
 
 
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f4"])
+@pytest.mark.parametrize("dark", [None, 7.0])
+def test_pixels_beyond_the_background_are_those_that_a_comparison_of_every_pixel_finds(dtype, dark) -> None:
+    rng = np.random.default_rng(11)
+    shape_of_dark = None if dark is None else rng.uniform(0, dark, SHAPE)
+    mask = rng.random(SHAPE) < 0.2
+    background = plan(mask=mask, dark=shape_of_dark, flat=rng.uniform(0.5, 1.5, SHAPE))
+    raw = rng.poisson(liquid(3000.0)).astype(dtype)
+    raw[mask] = np.iinfo(dtype).max if dtype != "f4" else np.nan
+    if dtype == "f4":
+        raw[20, 30] = np.nan
+    mean, std = (values[0] for values in background.fit(FrameBlock(raw[None])))
+    everywhere = np.arange(raw.size)
+    uncertainty = background.at(np.hypot(std, NOISE), everywhere)
+    excess = background.corrected(raw.ravel(), everywhere) - background.at(mean, everywhere)
+    for cutoff, both_sides in ((0.5, True), (3.0, True), (3.0, False)):
+        found = background.beyond(raw.ravel(), mean, np.hypot(std, NOISE), cutoff, both_sides=both_sides)
+        assert (np.diff(found) > 0).all() and background.valid[found].all()
+        far = (np.abs(excess) if both_sides else excess) > cutoff * uncertainty
+        missed = np.setdiff1d(np.flatnonzero(far & background.valid), found)
+        assert not len(missed)
+        assert cutoff < 3 or len(found) < 0.1 * raw.size
+
+
 def test_a_plan_needs_a_robust_background() -> None:
     with pytest.raises(ParameterError, match="robust estimator"):
         plan(estimator="mean")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ from friedel.techniques.integration.pixels import Slab
 from friedel.techniques.integration.reprojection import Neighbours
 
 Floats = NDArray[np.float64]
+
+TILE = (8, 4)
+"""Rows and columns of pixels whose extreme is compared first: where none can be a spot, none is looked at again. This
+takes a fifth of the time of comparing every pixel with its own limit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,7 @@ class RingBackground:
     dark : ndarray of float64, shape (n_pixels,), or None
     valid : ndarray of bool, shape (n_pixels,)
         Pixels that are not masked.
+    tiles : Tiles
     """
 
     radial_map: RadialMap
@@ -42,6 +47,7 @@ class RingBackground:
     normalization: Floats
     dark: Floats | None
     valid: NDArray[np.bool_]
+    tiles: Tiles
 
     @classmethod
     def of(cls, radial_map: RadialMap) -> RingBackground:
@@ -69,7 +75,8 @@ class RingBackground:
             usable &= np.isfinite(scatter.dark)
         centers = radial_map.radial.centers.astype(np.float32).astype(np.float64)
         neighbours = Neighbours.on(stored.astype(np.float64).ravel(), centers, "linear")
-        return cls(radial_map, stored, neighbours, w, scatter.dark, usable)
+        tiles = Tiles.of(stored.shape, neighbours.lower, w, scatter.dark, usable)
+        return cls(radial_map, stored, neighbours, w, scatter.dark, usable, tiles)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -107,16 +114,110 @@ class RingBackground:
             Whether pixels below the mean count too.
         """
         slack = 1e-5 * (np.abs(mean) + cutoff * uncertainty)
-        found = np.asarray(raw > self._counts(_pairwise(np.minimum, mean + cutoff * uncertainty - slack)))
-        if both_sides:
-            found |= raw < self._counts(_pairwise(np.maximum, mean - cutoff * uncertainty + slack))
-        return np.flatnonzero(found & self.valid)
+        above = _pairwise(np.minimum, mean + cutoff * uncertainty - slack)
+        frame = raw.reshape(self.shape)
+        pixels = self.tiles.pixels(extreme(np.fmax, frame) > self.tiles.least(above))
+        found = raw[pixels] > self._counts(above, pixels)
+        if not both_sides:
+            return pixels[found & self.valid[pixels]]
+        below = _pairwise(np.maximum, mean - cutoff * uncertainty + slack)
+        low = self.tiles.pixels(extreme(np.fmin, frame) < self.tiles.most(below))
+        deep = raw[low] < self._counts(below, low)
+        return np.union1d(pixels[found & self.valid[pixels]], low[deep & self.valid[low]])
 
-    def _counts(self, curve: Floats) -> NDArray[np.float32]:
-        """Return a curve over the lower neighbours of the pixels as counts."""
-        values = curve.astype(np.float32)[self.neighbours.lower]
-        values *= self.normalization.astype(np.float32)
-        return values if self.dark is None else values + self.dark.astype(np.float32)
+    def _counts(self, curve: Floats, pixels: NDArray[np.intp]) -> Floats:
+        """Return a curve over the lower neighbours of pixels as counts."""
+        values = curve[self.neighbours.lower[pixels]] * self.normalization[pixels]
+        return np.asarray(values if self.dark is None else values + self.dark[pixels])
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Neighbouring pixels, `TILE` each, and the least limit that one of them can have.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of pixels.
+    first, last : ndarray of intp, shape (rows, columns) of tiles
+        Lowest and highest bin of the valid pixels.
+    scale, dark : (ndarray, ndarray)
+        Lowest and highest normalization of the valid pixels, and dark.
+    used : ndarray of bool
+        Whether any pixel is valid.
+    """
+
+    shape: tuple[int, int]
+    first: NDArray[np.intp]
+    last: NDArray[np.intp]
+    scale: tuple[Floats, Floats]
+    dark: tuple[Floats, Floats]
+    used: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, int],
+        bins: NDArray[np.int32],
+        normalization: Floats,
+        dark: Floats | None,
+        valid: NDArray[np.bool_],
+    ) -> Tiles:
+        """Find the limits of tiles of pixels; each array has the shape (n_pixels,)."""
+
+        def limits(values: NDArray[Any]) -> tuple[Floats, Floats]:
+            low, high = (
+                extreme(choose, np.where(valid, values, missing).reshape(shape))
+                for choose, missing in ((np.minimum, np.inf), (np.maximum, -np.inf))
+            )
+            return np.where(used, low, 0.0), np.where(used, high, 0.0)
+
+        used = extreme(np.logical_or, valid.reshape(shape))
+        first, last = limits(bins)
+        nothing = np.zeros(used.shape)
+        darks = (nothing, nothing) if dark is None else limits(dark)
+        return cls(shape, first.astype(np.intp), last.astype(np.intp), limits(normalization), darks, used)
+
+    def least(self, curve: Floats) -> Floats:
+        """Return the lowest count that a curve over the bins stands for at a valid pixel; inf where there is none.
+
+        The lowest of a range of bins is that of the two ranges of a power of two that cover it.
+        """
+        length = self.last - self.first + 1
+        levels = [curve]
+        for power in range(int(length.max()).bit_length() - 1):
+            before, step = levels[-1], 1 << power
+            levels.append(np.minimum(before, np.append(before[step:], np.full(min(step, len(before)), np.inf))))
+        table = np.stack(levels)
+        power = np.frexp(length)[1] - 1
+        lowest = np.minimum(table[power, self.first], table[power, self.last + 1 - (1 << power)])
+        scaled = np.minimum(lowest * self.scale[0], lowest * self.scale[1])
+        return np.where(self.used, scaled + self.dark[0], np.inf)
+
+    def most(self, curve: Floats) -> Floats:
+        """Return the highest count that a curve over the bins stands for; -inf where no pixel is valid."""
+        return -replace(self, dark=(-self.dark[1], -self.dark[0])).least(-curve)
+
+    def pixels(self, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return the numbers of the pixels of tiles, ascending."""
+        row, column = np.nonzero(chosen)
+        dy, dx = (step.ravel() for step in np.mgrid[: TILE[0], : TILE[1]])
+        y = row[:, np.newaxis] * TILE[0] + dy
+        x = column[:, np.newaxis] * TILE[1] + dx
+        inside = (y < self.shape[0]) & (x < self.shape[1])
+        return np.sort((y * self.shape[1] + x)[inside])
+
+
+def extreme(choose: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the highest (or lowest) value of each tile; those at the far edges may be smaller."""
+    for step, axis in zip(TILE, (0, 1), strict=True):
+        lines = np.moveaxis(values, axis, 0)
+        found = lines[::step].copy(order="K")
+        for offset in range(1, step):
+            more = lines[offset::step]
+            choose(found[: len(more)], more, out=found[: len(more)])
+        values = np.moveaxis(found, 0, axis)
+    return values
 
 
 def _pairwise(choose: np.ufunc, curve: Floats) -> Floats:
