@@ -7,7 +7,6 @@ slab of rows.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
+from friedel.device.memory import memory_limit
 from friedel.io import FrameSource
 
 from .correction import FrameCorrection
@@ -31,7 +31,7 @@ SORTED_VALUES = 1 << 20
 
 def rows_per_slab(source: FrameSource, slabs: int) -> int:
     """Return how many rows of all frames fit the memory, when `slabs` are there at a time."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MEMORY_PART
+    memory = memory_limit() // MEMORY_PART
     row_bytes = source.n_frames * source.frame_shape[1] * source.dtype.itemsize
     return int(max(1, min(memory // slabs // max(1, row_bytes), source.frame_shape[0])))
 

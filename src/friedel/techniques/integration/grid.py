@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Callable, Iterable
 
 from friedel.core.errors import DataError, ParameterError
 from friedel.core.units import Unit
+from friedel.device.memory import memory_limit
 from friedel.kernels.splitting import Axis
 
 from .pixels import TURN, Discontinuity
@@ -150,7 +150,7 @@ def check_bins(npt: int, npt_azimuth: int | None = None) -> None:
     shown = f"npt is {npt}" if npt_azimuth is None else f"npt x npt_azimuth is {npt} x {npt_azimuth}"
     if n_bins > MOST_BINS:
         raise ParameterError(f"{shown}: there can be {MOST_BINS} bins at most.", "Give fewer bins.")
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = memory_limit()
     if n_bins * LEAST_BYTES_PER_BIN > memory:
         raise ParameterError(
             f"{shown}: that takes {n_bins * LEAST_BYTES_PER_BIN / 1e9:.0f} GB for one frame, and this computer has "
