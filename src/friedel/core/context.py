@@ -140,6 +140,20 @@ class Context:
         seconds = round(time.perf_counter() - self.started, 3)
         return record.with_notes(seconds=seconds, peak_memory=peak_memory())
 
+    def on_cpu(self, work: str) -> Context:
+        """Return the context for work that GPUs do not do, and tell the user if one was asked for.
+
+        Parameters
+        ----------
+        work : str
+            What is done, the beginning of a sentence: "Spots are found".
+        """
+        if self.device == "cpu":
+            return self
+        self.progress.message(f"{work} on the CPU; the device {self.device} is not used.")
+        record = None if self.provenance is None else replace(self.provenance, device="cpu")
+        return replace(self, device="cpu", provenance=record)
+
     @contextmanager
     def stage(self, label: str, total: int, unit: str) -> Iterator[Any]:
         """Report a stage of work: the body is given a function to call with each amount done."""

@@ -88,6 +88,25 @@ class Parameters(BaseModel):
         except ValidationError as error:
             raise ParameterError(_describe(error)) from None
 
+    def refuse(self, names: Iterable[str], why: str) -> None:
+        """Refuse parameters that the task does not look at, so that none is passed over in silence.
+
+        Parameters
+        ----------
+        names : iterable of str
+        why : str
+            Why they have no effect.
+
+        Raises
+        ------
+        ParameterError
+            For the first of them that is not as by default.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].get_default(call_default_factory=True):
+                raise ParameterError(f"{name} is {value}: {why}.", "Leave it out.")
+
     def located(self, folder: str | Path) -> Self:
         """Return the same parameters with every relative path taken from `folder`."""
         moved = {}

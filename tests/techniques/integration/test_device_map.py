@@ -72,7 +72,7 @@ OPTIONS = [
     {"error_model": "hybrid", "estimator": "sigma-clip", "splitting": "none", "keep_sums": True, "std": True},
     {"error_model": "none", "estimator": "sigma-clip", "npt_azimuth": 5, "dummy": 40},
     {"error_model": "poisson", "estimator": "percentile"},
-    {"error_model": "hybrid", "azimuth_range": (-90, 40), "empty": -1.0},
+    {"error_model": "poisson", "azimuth_range": (-90, 40), "empty": -1.0},
 ]
 
 

@@ -159,3 +159,22 @@ def test_the_task_offers_them(files, given, estimator) -> None:
 def test_what_does_not_go_with_a_robust_estimator_is_refused(options) -> None:
     with pytest.raises(ParameterError, match="estimator mean"):
         build(estimator="percentile", **options)
+
+
+def test_what_belongs_to_another_estimator_is_refused(tmp_path) -> None:
+    setup().save(tmp_path / "setup.poni")
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["entry/data/data"] = spotted()
+    for wrong in (
+        {"clip_threshold": 3},
+        {"clip_iterations": 2, "estimator": "percentile"},
+        {"percentile": (20, 80), "estimator": "sigma-clip"},
+    ):
+        with pytest.raises(ParameterError, match=next(iter(wrong))):
+            friedel.integrate1d(tmp_path / "frames.h5", geometry=tmp_path / "setup.poni", **wrong)
+
+
+def test_hybrid_needs_clipping() -> None:
+    for estimator in (Mean(), Percentile()):
+        with pytest.raises(ParameterError, match="hybrid"):
+            build(error_model="hybrid", estimator=estimator)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import friedel
+from friedel.core.context import Context, SilentProgress
 from friedel.core.errors import FriedelError, ParameterError
+from friedel.core.provenance import Provenance
 from friedel.instrument import Detector, Geometry
 from friedel.io import read_image, write_image
+from friedel.run import InlineRunner
 from friedel.techniques.integration import FrameBlock, PatternImages, RadialMap
 from friedel.techniques.integration.imaging import NumberedFrames
 from friedel.techniques.integration.inpainting import Inpainting, filled_cake, grown
@@ -301,3 +304,41 @@ def test_what_is_no_pattern_is_refused(files) -> None:
     friedel.separate(folder / "frames.h5", geometry=folder / "setup.poni", output=folder / "parts.h5")
     with pytest.raises(FriedelError, match="holds no patterns or cakes"):
         friedel.calculate_image(folder / "parts.h5", geometry=folder / "setup.poni")
+
+
+@pytest.mark.parametrize("task", [friedel.inpaint, friedel.separate])
+def test_layouts_of_patterns_are_refused(files, task) -> None:
+    folder, _ = files
+    with pytest.raises(ParameterError, match="format is nxcansas"):
+        task(folder / "frames.h5", geometry=folder / "setup.poni", format="nxcansas")
+
+
+def test_gaps_are_filled_with_the_estimator_that_is_asked_for(files) -> None:
+    folder, _ = files
+    frames = np.full((1, *SHAPE), 100, np.int32)
+    frames[0, ::7, ::5] = 100000
+    with h5py.File(folder / "spots.h5", "w") as file:
+        file["entry/data/data"] = frames
+    result = friedel.inpaint(
+        folder / "spots.h5",
+        geometry=folder / "setup.poni",
+        mask=folder / "mask.npy",
+        solid_angle=False,
+        splitting="none",
+        npt=20,
+        npt_azimuth=8,
+        estimator="percentile",
+    )
+    values = result["inpainted"].values[:, gaps()]
+    assert np.median(values) == pytest.approx(100) and (values < 101).mean() > 0.95
+
+
+def test_gpus_that_are_not_used_are_told_of() -> None:
+    messages: list[str] = []
+    progress = SilentProgress()
+    progress.message = messages.append  # type: ignore[method-assign]
+    record = Provenance.begin("inpaint", 1, {}, "cuda:0")
+    context = Context(InlineRunner(), "cuda:0", progress, provenance=record).on_cpu("Images are made")
+    assert messages == ["Images are made on the CPU; the device cuda:0 is not used."]
+    assert context.device == "cpu" and context.provenance is not None and context.provenance.device == "cpu"
+    assert context.on_cpu("Images are made") is context

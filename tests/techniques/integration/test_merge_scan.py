@@ -213,3 +213,24 @@ def test_what_does_not_fit_the_memory_is_refused(scan, tmp_path, monkeypatch):
 def test_cakes_are_no_text(scan):
     with pytest.raises(ParameterError, match="cake"):
         execute(merge2d, frames=scan, geometry=scan.with_name("arm.json"), output="cake.xy")
+
+
+def test_merging_does_not_follow_a_scan(scan):
+    with pytest.raises(ParameterError, match="follow"):
+        execute(merge1d, frames=scan, geometry=scan.parent / "arm.json", follow=1.0)
+
+
+def test_a_configuration_with_a_geometry_is_no_goniometer(scan):
+    poni = {"dist": 0.1, "poni1": 0.015, "poni2": 0.02, "rot1": 0, "rot2": 0.05, "rot3": 0, "wavelength": 1e-10}
+    poni |= {name: ARM[name] for name in ("detector", "detector_config")}
+    config = scan.parent / "worker.json"
+    config.write_text(json.dumps({"application": "pyfai-integrate", "version": 5, "poni": poni, "nbpt_rad": 50}))
+    result = execute(merge1d, frames=scan, pyfai_config=config, frame_range="0:1")
+    assert result.sizes["radial"] == 50
+
+
+def test_sums_have_units(scan):
+    result = execute(merge1d, frames=scan, geometry=scan.parent / "arm.json", error_model="poisson", npt=20)
+    assert result["sum_signal"].attrs["units"] == "counts"
+    assert result["sum_variance"].attrs["units"] == "counts^2"
+    assert result["sum_normalization"].attrs["units"] == ""

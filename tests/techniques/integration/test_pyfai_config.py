@@ -335,3 +335,14 @@ def test_maps_are_not_a_number_where_there_is_nothing(tmp_path) -> None:
     """pyFAI writes the dummy there, which would count as an intensity in the sums of regions."""
     assert "empty" not in DiffractionMap.model_fields
     assert understood(tmp_path, DiffractionMap, val_dummy=-1.0).dummy == -1.0
+
+
+def test_hybrid_without_clipping_is_poisson_and_said_to_be(tmp_path) -> None:
+    parameters = understood(tmp_path, error_model="hybrid")
+    assert parameters.error_model == "poisson" and any("hybrid" in note for note in parameters.notes)
+
+
+def test_another_estimator_does_not_take_what_belongs_to_that_of_the_configuration(tmp_path) -> None:
+    clipping = {"integrator_method": "sigma_clip_ng", "extra_options": {"thres": 3, "max_iter": 2}}
+    parameters = understood(tmp_path, options={"estimator": "mean"}, **clipping)
+    assert (parameters.estimator, parameters.clip_threshold, parameters.clip_iterations) == ("mean", 5, 5)

@@ -248,3 +248,23 @@ def test_peaks_can_be_reported(files) -> None:
         folder / "frames.h5", **options(folder, output=folder / "peaks.h5", report=folder / "peaks.html")
     )
     assert "Number of peaks" in (folder / "peaks.html").read_text()
+
+
+@pytest.mark.parametrize("task", [friedel.find_peaks, friedel.sparsify])
+@pytest.mark.parametrize("option", [{"monitor": "flux"}, {"normalization_factor": 2.0}, {"format": "nxcansas"}])
+def test_options_without_effect_are_refused(tmp_path, task, option) -> None:
+    setup().save(tmp_path / "setup.poni")
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["entry/data/data"] = still(0)[0][None]
+    with pytest.raises(ParameterError, match=next(iter(option))):
+        task(tmp_path / "frames.h5", geometry=tmp_path / "setup.poni", output=tmp_path / "out.h5", **option)
+
+
+def test_positions_say_where_they_are_counted_from(tmp_path) -> None:
+    setup().save(tmp_path / "setup.poni")
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["entry/data/data"] = still(0)[0][None]
+    result = friedel.find_peaks(tmp_path / "frames.h5", geometry=tmp_path / "setup.poni", npt=60)
+    for name in ("peak_x", "peak_y"):
+        assert "first pixel is at 0" in result[name].attrs["origin"]
+    assert "origin" not in result["peak_snr"].attrs

@@ -60,6 +60,7 @@ def average(parameters: Average, context: Context) -> xr.Dataset:
     names = tuple(dict.fromkeys(parameters.statistics))
     if not names:
         raise ParameterError("statistics is empty.", "Name at least one, such as mean.")
+    context = context.on_cpu("Statistics are computed")
     source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
     written: list[str | Path | None] = [*_image_files(parameters, names)] or [parameters.output]
     refuse_to_replace_inputs([*written, parameters.report], all_inputs(parameters, source))

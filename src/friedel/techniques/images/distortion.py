@@ -47,6 +47,7 @@ LONG_NAMES = {
 
 def undistort(parameters: Undistort, context: Context) -> xr.Dataset:
     """Do the task ``undistort``; see `Undistort`."""
+    context = context.on_cpu("Frames are resampled")
     source, detector, geometry = _opened(parameters)
     _fitting(source, detector.known_shape(), "the detector")
     correction = FrameCorrection.of(parameters, source)
@@ -62,6 +63,7 @@ def undistort(parameters: Undistort, context: Context) -> xr.Dataset:
 
 def distort(parameters: Distort, context: Context) -> xr.Dataset:
     """Do the task ``distort``; see `Distort`."""
+    context = context.on_cpu("Frames are resampled")
     source, detector, _ = _opened(parameters)
     grid = Grid.of(detector)
     _fitting(source, grid.shape, "the regular grid")

@@ -105,6 +105,8 @@ def stream_images(
     output = parameters.output
     if output is not None and Path(output).suffix.lower() not in HDF5:
         raise ParameterError(f"output is {output}: images of a series go to HDF5.", "Give a name that ends in .h5.")
+    parameters.refuse(("format",), "it is a layout of patterns")
+    context = context.on_cpu("Images are made")
     source = open_scan(parameters)
     refuse_to_replace_inputs([output, parameters.report], input_files(parameters, source))
     record = describe_inputs(parameters, context, source)

@@ -116,6 +116,7 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
 def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.Dataset:
     for note in parameters.notes:
         context.progress.message(note)
+    context = for_estimator(parameters, context)
     if parameters.follow is None:
         return _integrate_frames(parameters, context, bins, open_scan(parameters), None)
     with follow_frames(parameters, context, bins) as (source, followed):
@@ -419,14 +420,23 @@ def map_options(geometry: Geometry, parameters: Integration, source: FrameSource
     return options
 
 
+def for_estimator(parameters: Integration, context: Context) -> Context:
+    """Return the context to use the estimator in: GPUs do not sort."""
+    return context.on_cpu("Percentiles are found") if parameters.estimator == "percentile" else context
+
+
 def estimator_asked(parameters: Integration) -> Estimator:
     """Return the estimator that the parameters of a task name.
 
     Raises
     ------
     ParameterError
-        If its own parameters cannot be used.
+        If its own parameters cannot be used, or another one's are given.
     """
+    clip, percentile = ("clip_threshold", "clip_iterations"), ("percentile",)
+    for name, own in (("sigma-clip", clip), ("percentile", percentile)):
+        if parameters.estimator != name:
+            parameters.refuse(own, f"the estimator is {parameters.estimator}")
     match parameters.estimator:
         case "sigma-clip":
             return SigmaClip(parameters.clip_threshold, parameters.clip_iterations)

@@ -94,8 +94,8 @@ def _merge(parameters: Merged, context: Context, npt_azimuth: int | None) -> xr.
             "on_error is skip: a merged pattern without some of its frames is another one.",
             "Leave the frames out by frame_range, with their geometries.",
         )
-    if context.device != "cpu":
-        context.progress.message("Frames of several geometries are merged on the CPU.")
+    parameters.refuse(("follow",), "frames are merged when all of them are there")
+    context = context.on_cpu("Frames of several geometries are merged")
     groups = _groups(parameters)
     n_frames = groups[0].source.n_frames
     files = tuple(dict.fromkeys(file for group in groups for file in group.source.files))

@@ -19,7 +19,7 @@ from friedel.core.units import RadialUnit, unit_named
 from friedel.instrument import Absorber, Sensor
 from friedel.instrument.coordinates import SamplePose
 
-from .estimators import Estimator, Mean, estimator_of
+from .estimators import Estimator, Mean, SigmaClip, estimator_of
 from .pixels import Discontinuity, Plane, Splitting
 
 ErrorModel = Literal["none", "poisson", "azimuthal", "variance", "hybrid"]
@@ -218,6 +218,12 @@ class Averaging:
     def __post_init__(self) -> None:
         if self.std and self.error_model == "none":
             raise ParameterError("std is asked for without an error model.", "Choose an error model, like poisson.")
+        if self.error_model == "hybrid" and not isinstance(self.estimator, SigmaClip):
+            raise ParameterError(
+                f"The error model is hybrid and the estimator {self.estimator.name}: it differs from poisson in how "
+                "pixels are clipped.",
+                "Choose poisson, or the estimator sigma-clip.",
+            )
         if self.covariance and self.error_model in ("none", "azimuthal"):
             raise ParameterError(
                 f"The covariance of bins does not follow from the error model {self.error_model!r}: it needs the "

@@ -13,14 +13,14 @@ from friedel.kernels.scatter import BinSums
 Floats = NDArray[np.float32]
 
 SUMS = {
-    "signal": "Σ c (raw - dark)",
-    "normalization": "Σ c w",
-    "variance": "Σ c² v",
-    "normalization_squared": "Σ (c w)²",
-    "count": "Σ c",
-    "rejected": "Σ c of the pixels left out as outliers",
+    "signal": ("Σ c (raw - dark)", "counts"),
+    "normalization": ("Σ c w", ""),
+    "variance": ("Σ c² v", "counts^2"),
+    "normalization_squared": ("Σ (c w)²", ""),
+    "count": ("Σ c", ""),
+    "rejected": ("Σ c of the pixels left out as outliers", ""),
 }
-"""The sums over the bins, which results hold as ``sum_signal``, ..., and what they are."""
+"""The sums over the bins, which results hold as ``sum_signal``, ..., what they are, and their units."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -457,7 +457,9 @@ def _averaging(migration: _Migration) -> None:
         model = "poisson"
     if model == "none" and robust == "sigma-clip":
         model = "poisson"  # as pyFAI's sigma_clip does without a model
-    if model == "hybrid" and robust != "sigma-clip":
+    estimator = str(migration.given.get("estimator", robust)).replace("_", "-")
+    if model == "hybrid" and estimator != "sigma-clip":
+        migration.notes.append(f"{migration.path}: error_model is hybrid: poisson, for nothing is clipped.")
         model = "poisson"
     if model == "variance" and migration.wants("error_model"):
         raise migration.refusal("error_model", "variance", "there is no variance", "Give --error-model.")
@@ -494,20 +496,28 @@ def _estimator(migration: _Migration, name: str, extra: dict[str, Any]) -> str:
     if plain == "sigma_clip":
         migration.put("estimator", "sigma-clip", "integrator_method")
         threshold = [extra.pop(key) for key in ("thres", "thresh") if key in extra]
-        migration.put(
-            "clip_threshold", _threshold(migration, threshold[0] if threshold else 5.0), "extra_options.thres"
-        )
-        migration.put("clip_iterations", int(extra.pop("max_iter", 5)), "extra_options.max_iter")
+        iterations = int(extra.pop("max_iter", 5))
+        if _chosen(migration, "sigma-clip"):
+            migration.put(
+                "clip_threshold", _threshold(migration, threshold[0] if threshold else 5.0), "extra_options.thres"
+            )
+            migration.put("clip_iterations", iterations, "extra_options.max_iter")
         return "sigma-clip"
     if plain == "medfilt":
         migration.put("estimator", "percentile", "integrator_method")
         percentile = extra.pop("percentile", 50)
         pair = percentile if isinstance(percentile, (list, tuple)) else (percentile, percentile)
-        migration.put("percentile", tuple(float(value) for value in pair), "extra_options.percentile")
+        if _chosen(migration, "percentile"):
+            migration.put("percentile", tuple(float(value) for value in pair), "extra_options.percentile")
         return "percentile"
     raise migration.refusal(
         "integrator_method", name, "it has no counterpart here", "Use integrate1d, sigma_clip_ng or medfilt1d_ng."
     )
+
+
+def _chosen(migration: _Migration, estimator: str) -> bool:
+    """Whether the estimator of the configuration is used: the user has not given another one."""
+    return str(migration.given.get("estimator", estimator)).replace("_", "-") == estimator
 
 
 def _threshold(migration: _Migration, value: Any) -> float:

@@ -60,9 +60,9 @@ def label_patterns(
         arrays["valid_fraction"],
         {"units": "", "long_name": "Valid part of the pixels in the range"},
     )
-    for name, formula in SUMS.items():
+    for name, (formula, units) in SUMS.items():
         if f"sum_{name}" in arrays:
-            variables[f"sum_{name}"] = ((*dims, *bins), arrays[f"sum_{name}"], {"units": "", "long_name": formula})
+            variables[f"sum_{name}"] = ((*dims, *bins), arrays[f"sum_{name}"], {"units": units, "long_name": formula})
     coords = dict(coordinates) | bin_coordinates(radial_map)
     if "intensity_covariance" in arrays:
         numbers = range(arrays["intensity_covariance"].shape[-2])

@@ -23,6 +23,7 @@ from friedel.techniques.integration.integrate import (
     build_map,
     describe_inputs,
     follow_frames,
+    for_estimator,
     input_files,
     normalization_factors,
     open_scan,
@@ -64,6 +65,7 @@ def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
         )
     for note in parameters.notes:
         context.progress.message(note)
+    context = for_estimator(parameters, context)
     if parameters.follow is None:
         return _map_frames(parameters, context, open_scan(parameters), None)
 

@@ -40,6 +40,8 @@ LONG_NAMES = {
     "peak_intensity": "Intensity above the background",
     "peak_snr": "Intensity over its standard deviation",
 }
+ORIGIN = "The centre of the first pixel is at 0, as in CXI; friedel's own pixel coordinates are larger by 1/2."
+"""Where positions of peaks are counted from."""
 CXI_NAMES = {
     "n_peaks": "nPeaks",
     "peak_x": "peakXPosRaw",
@@ -84,6 +86,7 @@ class OrderedSpots:
 
 def find_peaks(parameters: FindPeaks, context: Context) -> xr.Dataset:
     """Do the task ``find_peaks``; see `FindPeaks`."""
+    context = context.on_cpu("Spots are found")
     source, record = _open(parameters, context)
     finder = SpotFinder(_background(parameters, source, context), parameters.noise, search=_search(parameters))
     found = _find(finder, parameters, source, context)
@@ -113,11 +116,14 @@ def label_peaks(found: Sequence[FrameSpots], source: FrameSource) -> xr.Dataset:
         dims = ("frame",) if values.ndim == 1 else ("frame", "peak")
         shown = values if values.ndim == 1 else np.where(there, values, np.nan)
         variables[name] = (dims, shown, {"units": units, "long_name": long_name})
+        if units == "pixel":
+            variables[name][2]["origin"] = ORIGIN
     return xr.Dataset(variables, scan_axes(source), {"default": "n_peaks"})
 
 
 def sparsify(parameters: Sparsify, context: Context) -> xr.Dataset:
     """Do the task ``sparsify``; see `Sparsify`."""
+    context = context.on_cpu("Spots are found")
     source, record = _open(parameters, context)
     background = _background(parameters, source, context)
     search = _search(parameters) if parameters.peaks else None
@@ -139,6 +145,7 @@ def sparsify(parameters: Sparsify, context: Context) -> xr.Dataset:
 
 def densify(parameters: Densify, context: Context) -> xr.Dataset:
     """Do the task ``densify``; see `Densify`."""
+    context = context.on_cpu("Frames are made dense")
     refuse_to_replace_inputs([parameters.output], [parameters.frames])
     sparse = read_sparse(parameters.frames)
     if Path(parameters.output).exists() and not parameters.overwrite:
@@ -161,6 +168,8 @@ def densify(parameters: Densify, context: Context) -> xr.Dataset:
 def _open(parameters: Spots, context: Context) -> tuple[FrameSource, Provenance | None]:
     for note in parameters.notes:
         context.progress.message(note)
+    parameters.refuse(("monitor", "normalization_factor"), "spots are found in frames as they were recorded")
+    parameters.refuse(("format",), "it is a layout of patterns")
     output = parameters.output
     source = open_scan(parameters)
     refuse_to_replace_inputs([output, parameters.report], input_files(parameters, source))
