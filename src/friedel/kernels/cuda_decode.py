@@ -65,6 +65,7 @@ class FrameLoader:
             self._tiles = xp.empty(3 * (staging_bytes // _TILE_BYTES + 1), np.uint64)
             self._errors = xp.zeros(0, np.uint32)
         self._refused: npt.NDArray[np.bool_] = np.zeros(0, bool)
+        self._kernels: dict[tuple[int | str, ...], cuda.Kernel] = {}
 
     @staticmethod
     def decodes(frames: Frames) -> bool:
@@ -227,7 +228,10 @@ class FrameLoader:
         start("byte_offset_write", grid, block, made_of, room)
 
     def _kernel(self, source: str, name: str, macros: Mapping[str, int | str]) -> cuda.Kernel:
-        return cuda.load_kernel(SOURCES / f"{source}.cu", name, macros, self.device)
+        key = (name, *macros.values())
+        if key not in self._kernels:
+            self._kernels[key] = cuda.load_kernel(SOURCES / f"{source}.cu", name, macros, self.device)
+        return self._kernels[key]
 
 
 def staging_for(frame_bytes: int, n_frames: int) -> int:

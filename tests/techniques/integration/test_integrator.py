@@ -135,7 +135,7 @@ def test_blocks_are_small_where_the_bins_are_many() -> None:
     assert frames_per_block(pilatus, 1000 * 360) == 4
     assert frames_per_block(100 * 1024**2, 1000) == frames_per_block(100 * 1024**2, 10**6) == 1
     assert frames_per_block(4, 10) == 256
-    assert frames_per_block(4 * 2162 * 2068, 1000, "cuda:0") == 29
+    assert frames_per_block(4 * 2162 * 2068, 1000, "cuda:0") == 59
 
 
 @pytest.mark.parametrize("npt_azimuth", [None, 24])

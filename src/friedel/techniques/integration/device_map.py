@@ -40,9 +40,9 @@ Placed = CudaScatter | CudaRobustScatter
 LANES = 4
 """Lanes of a GPU: one each that gathers, copies, decodes and sums, roughly."""
 
-BATCH_BYTES = 2**29
+BATCH_BYTES = 2**30
 """Decoded frames of a batch: large enough that starting the work costs little beside doing it."""
-STAGING_BYTES = 3 * 2**26
+STAGING_BYTES = 2**28
 """Compressed frames of a batch."""
 USED_PART = 0.8
 """Of a GPU's free memory: the rest is for the kernels' own needs and for other programs."""
@@ -377,6 +377,10 @@ def _parts(block: FrameBlock, lane: Lane, radial_map: RadialMap) -> Iterator[Fra
     while start < n or not n:
         rest = _frames_of(block.frames, start, n)
         count = lane.leading(rest, radial_map)
+        if count:
+            # Equal batches: a small one at the end costs as much time as a large one.
+            left = n - start
+            count = math.ceil(left / math.ceil(left / count))
         if count or not n:
             yield _part(block, _frames_of(rest, 0, count), start, start + count)
         else:

@@ -28,7 +28,7 @@ from .radial_map import FrameBlock, Frames, RadialMap
 from .results import label_patterns
 
 MapMaker = Callable[[tuple[int, int]], RadialMap]
-BLOCK_BYTES, DEVICE_BLOCK_BYTES = 64 * 1024**2, 512 * 1024**2
+BLOCK_BYTES, DEVICE_BLOCK_BYTES = 64 * 1024**2, 1024**3
 """Of decoded frames. A GPU works on more of them at a time: to start its work costs as much as to sum a frame."""
 
 
@@ -43,7 +43,7 @@ BYTES_PER_BIN = 8 * 16
 
 
 def frames_per_block(frame_bytes: int, n_bins: int, device: str = "cpu") -> int:
-    """Return how many frames make a block whose work takes about 64 MiB of memory, or 512 MiB of a GPU's.
+    """Return how many frames make a block whose work takes about 64 MiB of memory, or 1 GiB of a GPU's.
 
     Parameters
     ----------
