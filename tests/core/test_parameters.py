@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from fake_tasks import Average
 from friedel.core.errors import ParameterError
-from friedel.core.parameters import NameOrPath, Parameters
+from friedel.core.parameters import FilePaths, NameOrPath, Parameters
 
 
 def test_paths_become_text_and_one_is_as_good_as_many() -> None:
@@ -79,3 +81,29 @@ def test_a_record_gives_the_same_parameters(
     )
     assert Average.parse(parameters.model_dump(mode="json")) == parameters
     assert Average.model_validate_json(parameters.model_dump_json()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "frames is missing: give frames (in the shell --frames)."),
+        ({"frames": "a", "nptt": 3}, "There is no parameter nptt. Did you mean npt?"),
+        ({"frames": "a", "colour": 3}, "There is no parameter colour. There are frames, npt."),
+        (
+            {"frames": SimpleNamespace(ndim=3, shape=(3, 4, 4))},
+            "tasks take names of files, this is an array of shape (3, 4, 4)",
+        ),
+        ({"frames": [SimpleNamespace(ndim=2, shape=(4, 4))] * 9}, "an array of shape (4, 4)"),
+        ({"frames": "a", "npt": "x" * 500}, "npt: "),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(values: dict[str, Any], said: str) -> None:
+    class Few(Parameters):
+        frames: FilePaths
+        npt: int = 5
+
+    with pytest.raises(ParameterError) as caught:
+        Few.parse(values)
+    assert said in caught.value.problem
+    assert len(caught.value.problem.splitlines()) == 1
+    assert len(caught.value.problem) < 300

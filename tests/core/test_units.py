@@ -65,8 +65,9 @@ def test_a_formula_is_a_unit() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("qip", "no unit 'qip'.\nDid you mean qip_nm^-1?"),
-        ("q_nm-1", "no unit 'q_nm-1'.\nDid you mean q_nm^-1?"),
+        ("qip", "no unit 'qip'.\nDid you mean qip_nm^-1 or qip_A^-1?"),
+        ("q_nm-1", "no unit 'q_nm-1'.\nDid you mean q_nm^-1"),
+        ("log10(q)_nm", "no unit 'log10(q)_nm'.\nDid you mean log1p_q_nm or"),
         ("formula: energy", "'energy' at character 1 is not known"),
         ("formula: q; color: red", "goes on with 'color: red'"),
         ("formula:", "is empty"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import reprlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from .errors import ParameterError
+
+LONGEST_VALUE = 60
+"""Characters of a value that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,22 @@ def _as_paths(value: Any) -> Any:
     """Accept one path where several are possible; paths become text, so that records are plain JSON."""
     if isinstance(value, (str, Path)):
         return (str(value),)
+    _refuse_array(value)
     if isinstance(value, Iterable):
-        return tuple(str(item) if isinstance(item, Path) else item for item in value)
+        return tuple(_as_path(item) for item in value)
     return value
 
 
+def _refuse_array(value: Any) -> None:
+    if hasattr(value, "ndim"):
+        raise ValueError(
+            f"tasks take names of files, this is an array of shape {tuple(value.shape)}; for arrays there are "
+            "friedel.integration.Integrator and friedel.images.average_frames"
+        )
+
+
 def _as_path(value: Any) -> Any:
+    _refuse_array(value)
     return str(value) if isinstance(value, Path) else value
 
 
@@ -86,7 +101,7 @@ class Parameters(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ParameterError(_describe(error)) from None
+            raise ParameterError(_describe(error, tuple(cls.model_fields))) from None
 
     def refuse(self, names: Iterable[str], why: str) -> None:
         """Refuse parameters that the task does not look at, so that none is passed over in silence.
@@ -139,10 +154,19 @@ def _located(value: Any, folder: Path, mark: NamesFiles) -> Any:
     return value
 
 
-def _describe(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "parameters"
-        given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
-        lines.append(f"{key}: {problem['msg']}{given}")
-    return "\n".join(lines)
+def _describe(error: ValidationError, known: tuple[str, ...]) -> str:
+    return "\n".join(_problem(problem["type"], problem, known) for problem in error.errors())
+
+
+def _problem(kind: str, problem: Any, known: tuple[str, ...]) -> str:
+    """Return one line that says what is wrong with one parameter."""
+    key = ".".join(str(part) for part in problem["loc"]) or "parameters"
+    if kind == "missing":
+        return f"{key} is missing: give {key} (in the shell --{key.replace('_', '-')})."
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(key, known, 1)
+        guess = f" Did you mean {near[0]}?" if near else f" There are {', '.join(known)}."
+        return f"There is no parameter {key}.{guess}"
+    said = problem["msg"].removeprefix("Value error, ")
+    given = reprlib.repr(problem["input"])
+    return f"{key}: {said} (given: {given if len(given) <= LONGEST_VALUE else given[:LONGEST_VALUE] + '...'})"

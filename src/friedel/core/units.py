@@ -267,9 +267,10 @@ def unit_named(text: str) -> Unit:
     found = UNITS.get(name) or _BY_ALIAS.get(name)
     if found is None:
         names = (*UNITS, *_BY_ALIAS)
-        near = [known for known in names if known.startswith(f"{name}_")] or difflib.get_close_matches(name, names, 1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise ParameterError(f"There is no unit {name!r}.", f'{hint}Units: {", ".join(UNITS)}, "formula: ...".')
+        near = [known for known in names if known.startswith(f"{name}_")]
+        near = near or difflib.get_close_matches(name, UNITS, 3) or difflib.get_close_matches(name, names, 3, 0.5)
+        hint = f"Did you mean {' or '.join(near)}? docs/reference/units.md lists all units." if near else ""
+        raise ParameterError(f"There is no unit {name!r}.", hint or f'Units: {", ".join(UNITS)}, "formula: ...".')
     return found
 
 

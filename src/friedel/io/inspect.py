@@ -22,6 +22,8 @@ from .recognise import head_of, natural_key, recognise, split_location
 Holds = Literal["frames", "image", "result", "HDF5", "geometry", "pattern", "array", "unknown"]
 LISTED = 40
 """Datasets, links or values that the text names at most."""
+SPARSE_FRAMES = "pyFAI_sparse_frames"
+"""Attribute of the entry of files that hold sparse frames."""
 LOOKED_AT = 5000
 """Objects of an HDF5 file that are looked at."""
 
@@ -215,6 +217,7 @@ def _describe_hdf5(shown: str, path: str, inside: str | None, size: int) -> File
         datasets.sort(key=lambda node: (-node.item.size, natural_key(node.path)))
         items = tuple(_dataset_item(node) for node in datasets)
         others = {node.item.file.filename for node in datasets} - {path}
+        sparse = any(SPARSE_FRAMES in getattr(item, "attrs", ()) for item in file.values() if item is not None)
     links = tuple(f"{link.path} -> {link.target} (missing)" for link in broken)
     links += tuple(f"-> {other}" for other in sorted(others, key=natural_key))
     try:
@@ -222,6 +225,7 @@ def _describe_hdf5(shown: str, path: str, inside: str | None, size: int) -> File
     except FriedelError as error:
         problem = error.problem.removeprefix(f"{path}: ")
         hints = (f"No frames: {problem}", *([error.remedy] if error.remedy else []))
+        hints = (f"friedel densify {path} -o frames.h5",) if sparse else hints
         return FileDescription(shown, "HDF5", "hdf5", size, items, links=links, hints=hints)
     frames = (_frames_item(source), *(item for item in items if not _same_place(item, source)))
     hints = _hints(shown, source) + _mismatch_hints(source)
@@ -249,7 +253,8 @@ def _describe_result(path: str, size: int) -> FileDescription:
     items = tuple(_variable_item(name, item) for name, item in dataset.data_vars.items())
     coordinates = tuple(_variable_item(name, item) for name, item in dataset.coords.items())
     records = read_provenance(path)
-    hints: tuple[str, ...] = (f"friedel rerun {path}",) if records else ()
+    hints: tuple[str, ...] = (f"friedel plot {path}", f"friedel report {path}")
+    hints += (f"friedel rerun {path}",) if records else ()
     axes = {str(name) for name in (*dataset.coords, *dataset.dims)}
     if {"angle", "translation"} <= axes:
         hints += (f"friedel reconstruct {path} -o volume.h5",)

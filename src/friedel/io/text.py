@@ -169,14 +169,14 @@ def _gsas_lines(dataset: xr.Dataset, variable: str, unit: str) -> list[str]:
     columns = angle, np.where(known, values, 0.0), np.where(known, errors, 0.0)
     count = angle.size
     step = (angle[-1] - angle[0]) / (count - 1) if count > 1 else 0.0
-    title = str(dataset.attrs.get("title", "Powder pattern")).replace("\n", " ")[:GSAS_WIDTH]
+    title = _title(dataset)[:GSAS_WIDTH]
     bank = f"BANK 1 {count} {count} CONS {angle[0]:.6f} {step:.6f} 0 0 FXYE"
     rows = [f"{at:20.9f} {value:20.9E} {error:20.9E}" for at, value, error in zip(*columns, strict=True)]
     return [line.ljust(GSAS_WIDTH) for line in (title, bank, *rows)]
 
 
 def _header(dataset: xr.Dataset, unit: str, count: int) -> str:
-    lines = [str(dataset.attrs.get("title", "Powder pattern"))]
+    lines = [_title(dataset)]
     if "provenance" in dataset.attrs:
         lines += ["Provenance:", *str(dataset.attrs["provenance"]).splitlines()]
     names = [unit, "I", "sigma"][:count]
@@ -185,5 +185,13 @@ def _header(dataset: xr.Dataset, unit: str, count: int) -> str:
 
 def _chi_header(dataset: xr.Dataset, unit: str, count: int) -> str:
     known = unit_named(unit)
-    title = str(dataset.attrs.get("title", "Powder pattern")).replace("\n", " ")
-    return f"{title}\n{known.long_name} ({known.units}) {unit}\nIntensity\n{count:8d}"
+    # Programs that read .chi know nothing but ASCII.
+    named = f"{known.long_name} ({known.units}) {unit}".replace("2θ", "2-Theta").replace("χ", "chi")
+    lines = [_title(dataset), named, "Intensity", f"{count:8d}"]
+    return "\n".join(line.encode("ascii", "replace").decode() for line in lines)
+
+
+def _title(dataset: xr.Dataset) -> str:
+    """Return one line that says what it is: its title, or what its axis makes of it."""
+    plain = "Powder pattern" if "radial" in dataset.dims else "Intensity against azimuth"
+    return str(dataset.attrs.get("title", plain)).replace("\n", " ")

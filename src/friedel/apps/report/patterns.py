@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from .labels import axis_label, unit_text
+from .labels import axis_label, unit_text, with_unit
 from .style import Style, apply_style, new_figure, open_frame
 
 
@@ -49,6 +49,7 @@ def draw_pattern(
     axis = intensity[intensity.dims[-1]]
     radial = axis.values
     _draw_curve(panels[0], style, radial, intensity.values, None if errors is None else errors.values)
+    panels[0].set_ylabel(f"{with_unit('Intensity', str(intensity.attrs.get('units', '')))}, square-root scale")
     if fitted is not None:
         panels[0].plot(
             radial, np.maximum(fitted.values, 0), color=style.color(1), linewidth=0.9, label="phases + background"
@@ -82,7 +83,6 @@ def _draw_curve(
     finite = shown[np.isfinite(shown)]
     if finite.size:
         axes.set_ylim(0.9 * finite.min(), 1.05 * max(finite.max(), 1e-30))
-    axes.set_ylabel("Intensity (square-root scale)")
     axes.yaxis.set_major_locator(MaxNLocator(6))
     open_frame(axes)
 
