@@ -36,6 +36,10 @@ class Progress(Protocol):
         """Tell the user something that is no number."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Tell the user, also one who wants to see no progress, what is wrong with the result."""
+        ...
+
 
 class SilentProgress:
     """Tells nobody."""
@@ -51,6 +55,9 @@ class SilentProgress:
 
     def message(self, text: str) -> None:
         return None
+
+    def warn(self, text: str) -> None:
+        self.message(text)
 
 
 class Cancellation:

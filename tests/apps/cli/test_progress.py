@@ -7,7 +7,7 @@ import io
 import pytest
 
 from friedel.apps.cli import progress
-from friedel.apps.cli.progress import BarProgress, LineProgress, make_progress
+from friedel.apps.cli.progress import BarProgress, LineProgress, QuietProgress, make_progress
 
 
 class Terminal(io.StringIO):
@@ -50,3 +50,10 @@ def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     lines.advance(key, 2)  # 20 s, all done: the end tells it
     lines.finish(key)
     assert log.getvalue().splitlines() == ["Reading: 2 of 5 frames", "Reading: 5 of 5 frames, 21.0 s"]
+
+
+def test_quiet_tells_of_what_is_wrong_and_of_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = QuietProgress()
+    progress.message("The scan has 4 lines.")
+    progress.warn("2 of 9 frames were skipped.")
+    assert capsys.readouterr().err == "2 of 9 frames were skipped.\n"

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
-from friedel.core.context import SilentProgress
 from friedel.core.errors import FileError, ParameterError
 from friedel.core.parameters import Parameters
 from friedel.core.provenance import friedel_version
@@ -128,10 +127,10 @@ def _from_file(path: str | None) -> dict[str, Any]:
 def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **where: Any) -> None:
     from friedel.apps.execution import Placement, execute
 
-    from .progress import make_progress
+    from .progress import QuietProgress, make_progress
     from .signals import cancellation_by_signals
 
-    progress = SilentProgress() if quiet else make_progress()
+    progress = QuietProgress() if quiet else make_progress()
     with cancellation_by_signals() as cancellation:
         result, usage = execute(task, parameters, Placement(progress=progress, cancellation=cancellation, **where))
     written = [str(path) for name in ("output", "report") if (path := getattr(parameters, name, None))]

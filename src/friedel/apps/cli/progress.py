@@ -8,6 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from friedel.core.context import SilentProgress
+
+from .signals import say
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichBars
 
@@ -18,6 +22,13 @@ def make_progress(stream: TextIO | None = None) -> BarProgress | LineProgress:
     """Return bars for a terminal, occasional lines for anything else; `stream` is standard error by default."""
     target = stream or sys.stderr
     return BarProgress(target) if target.isatty() else LineProgress(target)
+
+
+class QuietProgress(SilentProgress):
+    """Nothing but warnings."""
+
+    def warn(self, text: str) -> None:
+        say(text)
 
 
 class BarProgress:
@@ -49,6 +60,9 @@ class BarProgress:
 
     def message(self, text: str) -> None:
         self._bars.console.print(text, style="dim", highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False)
 
 
 def _make_bars(stream: TextIO) -> RichBars:
@@ -117,6 +131,9 @@ class LineProgress:
     def message(self, text: str) -> None:
         with self._lock:
             self._write(text)
+
+    def warn(self, text: str) -> None:
+        self.message(text)
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{line}\n")

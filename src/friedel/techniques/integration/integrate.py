@@ -275,7 +275,7 @@ def _integrate_frames(
         lost = int(np.count_nonzero(np.asarray(arrays["valid_fraction"]) == 0)) - skipped
         result.attrs["frames_without_valid_pixels"] = lost
         if lost:
-            context.progress.message(f"{lost} of {source.n_frames} frames have no valid pixel in the range.")
+            context.progress.warn(f"{lost} of {source.n_frames} frames have no valid pixel in the range.")
         if record is not None:
             result.attrs["provenance"] = context.with_cost(record).to_json()
         if parameters.output is None:

@@ -198,7 +198,7 @@ def tell_skipped(numbers: Sequence[int] | NDArray[Any], source: FrameSource, con
     problems = [f"frame {number}: {problem_of(source, int(number))}" for number in numbers[:TOLD]]
     more = [f"and {len(numbers) - TOLD} more"] if len(numbers) > TOLD else []
     text = "\n  ".join(["", *problems, *more])
-    context.progress.message(f"{len(numbers)} of {source.n_frames} frames were skipped: {text}")
+    context.progress.warn(f"{len(numbers)} of {source.n_frames} frames were skipped: {text}")
 
 
 def ranges_of(numbers: Sequence[int] | NDArray[Any]) -> str:

@@ -222,7 +222,7 @@ def _tell_lost(
     tell_skipped(skipped, source, context)
     lost = int(np.count_nonzero((np.asarray(arrays["valid_fraction"]) == 0) & there & ~marks))
     if lost:
-        context.progress.message(f"{lost} frames have no valid pixel in the range.")
+        context.progress.warn(f"{lost} frames have no valid pixel in the range.")
     return skipped
 
 

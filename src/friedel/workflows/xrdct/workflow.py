@@ -311,7 +311,7 @@ def _reconstruct(parameters: XRDCT, context: Context, scan: _Scan, record: Prove
     references = _references(parameters, scan, mean_pattern)
     warnings = _doubts(parameters, references, mean_pattern, radial)
     for warning in warnings:
-        context.progress.message(f"Warning: {warning}")
+        context.progress.warn(f"Warning: {warning}")
     analysis = VoxelAnalysis.build(
         radial,
         np.isfinite(measured.mean_pattern),
