@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+import friedel
 from friedel.core.errors import ParameterError
 from friedel.data import covariance_matrix, whitened
 from friedel.instrument import Detector, Geometry
@@ -62,6 +63,38 @@ def test_the_matrix_of_a_cake_with_pixels_that_drop_out():
     pattern = built()
     dense = covariance_matrix(pattern(frame[None]).intensity_covariance[0])
     np.testing.assert_allclose(pattern.covariance(frame[None])[0].toarray(), dense, rtol=1e-12)
+
+
+@pytest.mark.parametrize("azimuth_range", [None, (-40.0, 30.0)])
+def test_profiles_along_the_azimuth(azimuth_range):
+    """On a whole circle the last bin shares pixels with the first."""
+    frames = np.random.default_rng(3).poisson(40, (2, *SHAPE)).astype(np.uint16)
+    radial_map = built(npt_azimuth=24, azimuthal=True, azimuth_range=azimuth_range)
+    found = radial_map(frames)
+    for frame, bands in zip(frames, found.intensity_covariance, strict=True):
+        expected = by_hand(radial_map, np.maximum(frame, 1), GEOMETRY.solid_angle())
+        np.testing.assert_allclose(covariance_matrix(bands), expected, rtol=1e-5, atol=1e-9)
+    whole = azimuth_range is None
+    assert found.intensity_covariance.shape[1] == (24 if whole else radial_map.pairs.reach + 1)
+    assert (found.intensity_covariance[0, -1, 0] > 0) or not whole
+    result = Integrator(GEOMETRY, npt_azimuth=24, error_model="poisson", covariance=True).integrate_radial(frames)
+    assert result["intensity_covariance"].dims == ("frame", "offset", "azimuth")
+
+
+@pytest.mark.parametrize("task", [friedel.integrate2d, friedel.merge2d])
+def test_tasks_say_where_the_matrix_of_a_cake_is(tmp_path, task):
+    GEOMETRY.save(tmp_path / "setup.poni")
+    np.save(tmp_path / "frame.npy", np.ones(SHAPE, np.uint16))
+    with pytest.raises(ParameterError, match=r"covariance(.|\n)*RadialMap"):
+        task(tmp_path / "frame.npy", geometry=tmp_path / "setup.poni", error_model="poisson", covariance=True)
+
+
+def test_a_task_gives_the_covariances_of_a_profile(tmp_path):
+    GEOMETRY.save(tmp_path / "setup.poni")
+    np.save(tmp_path / "frame.npy", np.full((2, *SHAPE), 20, np.uint16))
+    given = {"geometry": tmp_path / "setup.poni", "error_model": "poisson", "covariance": True, "npt": 24}
+    result = friedel.integrate_radial(tmp_path / "frame.npy", output=tmp_path / "out.h5", **given)
+    assert result["intensity_covariance"].dims == ("frame", "offset", "azimuth")
 
 
 def test_chi_squared_is_right_with_the_covariance_and_wrong_without():

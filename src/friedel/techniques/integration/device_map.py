@@ -226,7 +226,7 @@ class Lane:
             made = scatter.finish(
                 sums, factor=factor, empty=averaging.empty, deviations=averaging.std or averaging.keep_sums
             )
-            with_covariance = plan.pairs is not None and not plan.binning.cake
+            with_covariance = plan.pairs is not None and len(plan.bins) == 1
             if averaging.keep_sums or with_covariance:
                 kept = {field.name: getattr(sums, field.name) for field in fields(BinSums)}
                 made |= {name: values for name, values in kept.items() if values is not None}

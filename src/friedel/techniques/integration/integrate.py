@@ -110,7 +110,23 @@ def integrate2d(parameters: Integrate2D, context: Context) -> xr.Dataset:
         raise ParameterError(
             f"output is {parameters.output}: a cake cannot be written as text.", "Give a name that ends in .h5."
         )
+    refuse_covariance(parameters)
     return _integrate(parameters, context, {"npt_azimuth": parameters.npt_azimuth})
+
+
+def refuse_covariance(parameters: Averages) -> None:
+    """Refuse covariances of the bins of a cake: they share pixels with neighbours in two directions.
+
+    Raises
+    ------
+    ParameterError
+        If they are asked for.
+    """
+    if parameters.covariance:
+        raise ParameterError(
+            "covariance: the bins of a cake have neighbours in two directions, and their matrix is too large to keep.",
+            "In Python, RadialMap.build(geometry, npt_azimuth=..., covariance=True).covariance(frames) makes it.",
+        )
 
 
 def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.Dataset:
@@ -496,7 +512,7 @@ def pattern_regions(radial_map: RadialMap, n_frames: int) -> dict[str, RegionSpe
     sums = radial_map.averaging.keep_sums
     if radial_map.averaging.std or (sums and "intensity_errors" in regions):
         regions["intensity_std"] = RegionSpec(shape, "f4")
-    if radial_map.pairs is not None and not radial_map.binning.cake:
+    if radial_map.pairs is not None and len(radial_map.bins) == 1:
         regions["intensity_covariance"] = RegionSpec((n_frames, radial_map.pairs.reach + 1, *radial_map.bins), "f8")
     if sums:
         absent = {"variance": radial_map.averaging.error_model == "none"}

@@ -26,6 +26,7 @@ from .integrate import (
     map_options,
     normalization_factors,
     placed,
+    refuse_covariance,
     scan_axes,
     text_files,
     variance_source,
@@ -80,6 +81,7 @@ def merge2d(parameters: Merge2D, context: Context) -> xr.Dataset:
         raise ParameterError(
             f"output is {parameters.output}: a cake cannot be written as text.", "Give a name that ends in .h5."
         )
+    refuse_covariance(parameters)
     return _merge(parameters, context, parameters.npt_azimuth)
 
 

@@ -249,7 +249,7 @@ class RadialMap:
             std=self.averaging.std,
             keep_sums=self.averaging.keep_sums,
         )
-        if self.pairs is None or self.binning.cake:
+        if self.pairs is None or len(self.bins) > 1:
             return patterns
         bands = self.pairs.banded(sums, self._sum(self.pairs.scatter, block, threads))
         if block.normalization is not None:

@@ -177,13 +177,12 @@ class Averages(Live):
     """Value of bins without valid pixels; by default not a number."""
     std: bool = False
     """Whether to give the spread of single pixels in a bin too, beside the error of their mean."""
+    covariance: bool = False
+    """Whether to give the covariances of neighbouring bins, which share pixels if these are split; not for cakes."""
 
 
 class Integrate1D(Averages):
     """Azimuthal average: one powder pattern for each detector frame."""
-
-    covariance: bool = False
-    """Whether to give the covariances of neighbouring bins, which share pixels if these are split."""
 
 
 class Integrate2D(Averages):
@@ -218,9 +217,6 @@ class Merged(Averages):
 
 class Merge1D(Merged):
     """One powder pattern from frames of several geometries: a detector that moves, or several detectors."""
-
-    covariance: bool = False
-    """Whether to give the covariances of neighbouring bins, which share pixels if these are split."""
 
 
 class Merge2D(Merged):
