@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import friedel
-from friedel.core.errors import FriedelError, ParameterError
+from friedel.core.errors import FriedelError, OutputError, ParameterError
 from friedel.instrument import Detector, Geometry
 from friedel.io import open_frames, write_image
+from friedel.run.inline import InlineRunner
 from friedel.techniques.integration import FrameBlock, RadialMap
 from friedel.techniques.integration.imaging import NumberedFrames
 from friedel.workflows.serial.background import RingBackground
@@ -172,7 +173,9 @@ def options(folder, **more):
 
 def test_find_peaks_writes_what_crystfel_reads(files) -> None:
     folder, frames, _ = files
-    result = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_cutoff=6, output=folder / "peaks.cxi"))
+    counted = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_cutoff=6, output=folder / "peaks.cxi"))
+    result = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_cutoff=6))
+    np.testing.assert_array_equal(counted["n_peaks"], result["n_peaks"])
     with h5py.File(folder / "peaks.cxi") as file:
         group = file["entry_1/result_1"]
         np.testing.assert_array_equal(group["nPeaks"], result["n_peaks"])
@@ -240,6 +243,70 @@ def test_what_holds_no_sparse_frames_is_refused(files) -> None:
     folder, _, _ = files
     with pytest.raises(FriedelError, match="no sparse frames"):
         friedel.densify(folder / "frames.h5", output=folder / "dense.h5")
+
+
+class StopsAfter:
+    """A plan that fails after some blocks, as if the power did."""
+
+    def __init__(self, finder: SpotFinder, blocks: int) -> None:
+        self.finder, self.left = finder, blocks
+
+    def __call__(self, items: NumberedFrames) -> list:
+        if not self.left:
+            raise OSError("no power")
+        self.left -= 1
+        return self.finder(items)
+
+
+@pytest.mark.parametrize("name", ["peaks.cxi", "peaks.h5", "sparse.h5"])
+def test_a_run_that_was_stopped_goes_on(files, monkeypatch, name) -> None:
+    folder, _, _ = files
+    task = friedel.sparsify if name == "sparse.h5" else friedel.find_peaks
+    stream = InlineRunner.stream
+    looked_at: list[int] = []
+
+    def stopping(self, source, plan, sink, blocks, *more) -> None:
+        stream(self, source, StopsAfter(plan, 2), sink, blocks, *more)
+
+    def counting(self, source, plan, sink, blocks, *more) -> None:
+        looked_at.append(len(sink.pending(blocks)))
+        stream(self, source, plan, sink, blocks, *more)
+
+    given = options(folder, output=folder / name, block_frames=1, threads=1)
+    monkeypatch.setattr(InlineRunner, "stream", stopping)
+    with pytest.raises(OSError, match="no power"):
+        task(folder / "frames.h5", **given)
+    log = folder / f"{name}.spots"
+    with log.open("ab") as file:
+        file.write(b"half a record")
+    monkeypatch.setattr(InlineRunner, "stream", counting)
+    with pytest.raises(OutputError, match="other parameters"):
+        task(folder / "frames.h5", **given | {"noise": 2.0})
+    task(folder / "frames.h5", **given)
+    assert looked_at == [3] and not log.exists()
+    whole = folder / f"whole_{name}"
+    task(folder / "frames.h5", **given | {"output": whole})
+    assert_same_datasets(folder / name, whole)
+
+
+def assert_same_datasets(one, other) -> None:
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(one) as file, h5py.File(other) as again:
+
+        def compare(name, item) -> None:
+            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and "process" not in name:
+                found[name] = item[()]
+                np.testing.assert_array_equal(item[()], again[name][()], err_msg=name)
+
+        file.visititems(compare)
+    assert len(found) > 4
+
+
+def test_the_file_does_not_depend_on_blocks_and_threads(files) -> None:
+    folder, _, _ = files
+    for name, more in {"a": {"block_frames": 5, "threads": 1}, "b": {"block_frames": 1, "threads": 2}}.items():
+        friedel.sparsify(folder / "frames.h5", **options(folder, output=folder / f"{name}.h5", peaks=True) | more)
+    assert_same_datasets(folder / "a.h5", folder / "b.h5")
 
 
 def test_peaks_can_be_reported(files) -> None:

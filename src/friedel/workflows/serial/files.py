@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from friedel.core.units import unit_named
 from friedel.io.nexus import replacing
 
 from .background import RingBackground
-from .spots import FrameSpots
+from .log import SpotLog
 
 Floats = NDArray[np.float64]
 COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -24,32 +24,28 @@ CREATOR = "pyFAI sparse frames, written by friedel"
 """By its first word fabio knows the layout."""
 MOST_STORED = 1 << 20
 """Elements of a chunk of a long list."""
+CHUNK_CACHE_BYTES = 64 * 1024**2
+"""Holds a chunk of every list."""
+CXI_NAMES = {"x": "peakXPosRaw", "y": "peakYPosRaw", "intensity": "peakTotalIntensity", "snr": "peakSNR"}
 
 
-def peak_arrays(frames: Sequence[FrameSpots]) -> dict[str, NDArray[Any]]:
-    """Return the peaks of frames as padded arrays, by the names of CXI.
+def write_peaks(group: Any, log: SpotLog) -> None:
+    """Write the peaks of all frames into a group, by the names of CXI.
 
-    Returns
-    -------
-    dict
-        ``nPeaks`` (n,) of int32; ``peakXPosRaw``, ``peakYPosRaw``, ``peakTotalIntensity`` and ``peakSNR`` (n, most
-        peaks of a frame) of float32, 0 beyond the peaks of a frame.
+    ``nPeaks`` (n,) of int32; ``peakXPosRaw``, ``peakYPosRaw``, ``peakTotalIntensity`` and ``peakSNR`` (n, most peaks of
+    a frame) of float32, 0 beyond the peaks of a frame.
     """
-    counts = np.array([len(frame.peaks) for frame in frames], np.int32)
-    arrays: dict[str, NDArray[Any]] = {"nPeaks": counts}
-    columns = {"peakXPosRaw": "x", "peakYPosRaw": "y", "peakTotalIntensity": "intensity", "peakSNR": ""}
-    for name, field in columns.items():
-        padded = np.zeros((len(frames), max(int(counts.max(initial=0)), 1)), np.float32)
-        for row, frame in zip(padded, frames, strict=True):
-            found = frame.peaks[field] if field else frame.peaks["intensity"] / frame.peaks["sigma"]
-            row[: len(found)] = found
-        arrays[name] = padded
-    return arrays
+    _, found = log.counts()
+    group["nPeaks"] = found.astype(np.int32)
+    width = max(int(found.max(initial=0)), 1)
+    for name in CXI_NAMES.values():
+        group.create_dataset(name, (len(found), width), np.float32)
+    for _, block in log.blocks():
+        for name, values in block.padded(width, 0.0).items():
+            group[CXI_NAMES[name]][block.frames] = values
 
 
-def write_cxi(
-    path: str | Path, frames: Sequence[FrameSpots], data: tuple[str, str] | None, record: str, overwrite: bool
-) -> None:
+def write_cxi(path: str | Path, log: SpotLog, data: tuple[str, str] | None, record: str, overwrite: bool) -> None:
     """Write peaks as CrystFEL reads them: ``/entry_1/result_1``, with a link to the frames in ``/entry_1/data_1``.
 
     Positions are in pixels of the stored frame; the centre of the first pixel is at 0.
@@ -57,7 +53,7 @@ def write_cxi(
     Parameters
     ----------
     path : path-like
-    frames : sequence of FrameSpots
+    log : SpotLog
     data : (str, str) or None
         HDF5 file and path of the frames, if all of them are there.
     record : str
@@ -70,8 +66,7 @@ def write_cxi(
         file["cxi_version"] = 160
         entry = file.create_group("entry_1")
         result = entry.create_group("result_1")
-        for name, values in peak_arrays(frames).items():
-            result[name] = values
+        write_peaks(result, log)
         if record:
             result.attrs["provenance"] = record
         if data is not None:
@@ -151,7 +146,7 @@ class SparseFrames:
 
 def write_sparse(
     path: str | Path,
-    frames: Sequence[FrameSpots],
+    log: SpotLog,
     background: RingBackground,
     options: dict[str, Any],
     dtype: np.dtype[Any],
@@ -163,7 +158,7 @@ def write_sparse(
     Parameters
     ----------
     path : path-like
-    frames : sequence of FrameSpots
+    log : SpotLog
     background : RingBackground
     options : dict
         ``cutoff`` and ``noise``, with which pixels were kept.
@@ -176,7 +171,11 @@ def write_sparse(
     import h5py
 
     unit = unit_named(background.radial_map.binning.unit)
-    with replacing(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with (
+        replacing(path, overwrite=overwrite) as temporary,
+        # Chunks that are filled bit by bit stay in memory until they are full.
+        h5py.File(temporary, "w", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES) as file,
+    ):
         file.attrs.update({"default": "entry", "NX_class": "NXroot", "creator": CREATOR})
         entry = file.create_group("entry")
         entry.attrs.update(
@@ -184,28 +183,33 @@ def write_sparse(
         )
         group = entry.create_group("sparse_frames")
         group.attrs.update({"NX_class": "NXdata", "signal": "background_avg", "axes": [".", "radius"]})
-        group["frame_ptr"] = np.concatenate([[0], np.cumsum([len(frame.index) for frame in frames])]).astype(np.uint64)
-        _store_long(group, "index", np.concatenate([frame.index for frame in frames]))
-        _store_long(group, "intensity", np.concatenate([frame.intensity for frame in frames]).astype(dtype))
+        stored, found = log.counts()
+        pointers = np.concatenate([[0], np.cumsum(stored)])
+        group["frame_ptr"] = pointers.astype(np.uint64)
+        _create_long(group, "index", (int(pointers[-1]),), np.dtype(np.uint32))
+        _create_long(group, "intensity", (int(pointers[-1]),), dtype)
         group["dummy"] = np.float32(np.nan) if dtype.kind == "f" else dtype.type(0)
         group["radius"] = background.radial_map.radial.centers.astype(np.float32)
         group["radius"].attrs.update({"unit": unit.name, "units": unit.units, "long_name": unit.long_name})
         group.create_dataset("mask", data=background.radius, **COMPRESSED)
         group["mask"].attrs.update({"interpretation": "image", "unit": unit.name})
-        for name, attribute in (("background_avg", "mean"), ("background_std", "std")):
-            curves = np.stack([getattr(frame, attribute) for frame in frames]).astype(np.float32)
-            group.create_dataset(name, data=curves, **COMPRESSED)
+        for name in ("background_avg", "background_std"):
+            _create_long(group, name, (len(stored), background.radial_map.scatter.n_bins), np.dtype(np.float32))
+        for _, block in log.blocks():
+            part = slice(int(pointers[block.frames.start]), int(pointers[block.frames.stop]))
+            if part.stop > part.start:
+                group["index"][part], group["intensity"][part] = block.index, block.intensity
+            group["background_avg"][block.frames], group["background_std"][block.frames] = block.mean, block.std
         group["errors"] = group["background_std"]
         if background.radial_map.scatter.normalization is not None:
             image = background.normalization.astype(np.float32).reshape(background.shape)
             group.create_dataset("normalization", data=image, **COMPRESSED)
         if background.dark is not None:
             group.create_dataset("dark", data=background.dark.astype(np.float32).reshape(background.shape))
-        if any(len(frame.peaks) for frame in frames):
+        if found.any():
             peaks = entry.create_group("peaks")
             peaks.attrs.update({"NX_class": "NXdata", "signal": "nPeaks"})
-            for name, values in peak_arrays(frames).items():
-                peaks[name] = values
+            write_peaks(peaks, log)
         process = entry.create_group("sparsify")
         process.attrs["NX_class"] = "NXprocess"
         process["program"] = "friedel"
@@ -215,9 +219,10 @@ def write_sparse(
             process["provenance"] = record
 
 
-def _store_long(group: Any, name: str, values: NDArray[Any]) -> None:
-    chunks = (min(max(len(values), 1), MOST_STORED),)
-    group.create_dataset(name, data=values, chunks=chunks, maxshape=(None,), **COMPRESSED)
+def _create_long(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    rows = max(1, MOST_STORED // math.prod(shape[1:]))
+    chunks = (min(max(shape[0], 1), rows), *shape[1:])
+    group.create_dataset(name, shape, dtype, chunks=chunks, maxshape=(None, *shape[1:]), **COMPRESSED)
 
 
 def read_sparse(path: str | Path) -> SparseFrames:

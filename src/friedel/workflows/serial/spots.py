@@ -81,8 +81,9 @@ class SpotFinder:
 
     def __call__(self, items: NumberedFrames) -> list[FrameSpots]:
         """Return what is found in each frame of a block."""
-        mean, std = self.background.fit(items.block)
-        frames = items.decoded().block.frames
+        block = items.decoded().block
+        mean, std = self.background.fit(block)
+        frames = block.frames
         assert not isinstance(frames, EncodedFrames)
         invalid = invalid_pixels(self.background.radial_map, frames)
         return [self._spots(*parts) for parts in zip(frames, invalid, mean, std, strict=True)]

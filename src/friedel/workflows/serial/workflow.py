@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from friedel.core.blocks import Block, cut_blocks
+from friedel.core.blocks import cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
-from friedel.io import FrameSource, FrameWriter, open_dataset, write_dataset
+from friedel.io import FrameSource, FrameWriter, MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
 from friedel.io.segments import StoredFrames
 from friedel.techniques.integration.imaging import BYTES_PER_PIXEL, NumberedSource
 from friedel.techniques.integration.integrate import (
@@ -28,11 +29,14 @@ from friedel.techniques.integration.integrate import (
 from friedel.techniques.integration.integrator import frames_per_block
 
 from .background import RingBackground
-from .files import peak_arrays, read_sparse, write_cxi, write_sparse
-from .spots import FrameSpots, PeakSearch, SpotFinder
+from .files import read_sparse, write_cxi, write_sparse
+from .log import SpotLog
+from .spots import PeakSearch, SpotFinder
 from .tasks import Densify, FindPeaks, Sparsify, Spots
 
 CXI = ".cxi"
+ORIGIN = "The centre of the first pixel is at 0, as in CXI; friedel's own pixel coordinates are larger by 1/2."
+"""Where positions of peaks are counted from."""
 LONG_NAMES = {
     "n_peaks": "Number of peaks",
     "peak_x": "Column of the peak",
@@ -40,48 +44,6 @@ LONG_NAMES = {
     "peak_intensity": "Intensity above the background",
     "peak_snr": "Intensity over its standard deviation",
 }
-ORIGIN = "The centre of the first pixel is at 0, as in CXI; friedel's own pixel coordinates are larger by 1/2."
-"""Where positions of peaks are counted from."""
-CXI_NAMES = {
-    "n_peaks": "nPeaks",
-    "peak_x": "peakXPosRaw",
-    "peak_y": "peakYPosRaw",
-    "peak_intensity": "peakTotalIntensity",
-    "peak_snr": "peakSNR",
-}
-
-
-class OrderedSpots:
-    """What is found in the frames, in their order; a `friedel.core.blocks.BlockSink` in memory."""
-
-    def __init__(self) -> None:
-        self._found: dict[Block, list[FrameSpots]] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def shared(self) -> bool:
-        """Another process has other memory."""
-        return False
-
-    def pending(self, blocks: Sequence[Block]) -> list[Block]:
-        """Return the blocks that are not complete."""
-        return [block for block in blocks if block not in self._found]
-
-    def write(self, block: Block, result: list[FrameSpots]) -> None:
-        """Keep what was found in a block."""
-        with self._lock:
-            self._found[block] = result
-
-    def commit(self, block: Block) -> None:
-        """Do nothing: memory is not durable."""
-
-    def flush(self) -> None:
-        """Do nothing: memory is not durable."""
-
-    @property
-    def frames(self) -> list[FrameSpots]:
-        """What was found, frame by frame."""
-        return [spots for block in sorted(self._found) for spots in self._found[block]]
 
 
 def find_peaks(parameters: FindPeaks, context: Context) -> xr.Dataset:
@@ -89,36 +51,53 @@ def find_peaks(parameters: FindPeaks, context: Context) -> xr.Dataset:
     context = context.on_cpu("Spots are found")
     source, record = _open(parameters, context)
     finder = SpotFinder(_background(parameters, source, context), parameters.noise, search=_search(parameters))
-    found = _find(finder, parameters, source, context)
-    result = label_peaks(found, source)
-    text = ""
-    if record is not None:
-        text = result.attrs["provenance"] = context.with_cost(record).to_json()
+    with _find(finder, parameters, source, record, context) as log:
+        result = _stored_peaks(log, parameters, source, record, context)
+        log.remove()
+    return result
+
+
+def _stored_peaks(
+    log: SpotLog, parameters: FindPeaks, source: FrameSource, record: Provenance | None, context: Context
+) -> xr.Dataset:
+    """Write the peaks, and return them; those of a CXI file are only counted."""
+    text = "" if record is None else context.with_cost(record).to_json()
+    _, found = log.counts()
     output = parameters.output
-    if output is None:
-        return result
-    if Path(output).suffix.lower() == CXI:
-        write_cxi(output, found, _stored_at(source), text, parameters.overwrite)
-        return result
-    write_dataset(output, result, overwrite=parameters.overwrite)
+    if output is not None and Path(output).suffix.lower() == CXI:
+        write_cxi(output, log, _stored_at(source), text, parameters.overwrite)
+        return label_peaks({"n_peaks": found.astype(np.int32)}, source, text)
+    width = max(int(found.max(initial=0)), 1)
+    regions = {name: RegionSpec((len(found), width), "f4") for name in LONG_NAMES}
+    regions["n_peaks"] = RegionSpec((len(found),), "i4")
+    fingerprint = "" if record is None else record.fingerprint()
+    with (
+        MemorySink(regions)
+        if output is None
+        else RegionFile.create(output, regions, fingerprint, parameters.overwrite) as sink
+    ):
+        for block, spots in log.blocks():
+            padded = {f"peak_{name}": values for name, values in spots.padded(width, np.nan).items()}
+            sink.write(block, padded | {"n_peaks": spots.found.astype(np.int32)})
+            sink.commit(block)
+        result = label_peaks({name: sink.read(name) for name in regions}, source, text)
+        if output is None:
+            return result
+        sink.finish(lambda file: write_dataset(file, result, existing=tuple(regions)))
     stored: xr.Dataset = open_dataset(output)
     return stored
 
 
-def label_peaks(found: Sequence[FrameSpots], source: FrameSource) -> xr.Dataset:
-    """Return the peaks as a Dataset: ``n_peaks`` over frames, and NaN beyond the peaks of a frame."""
-    arrays = peak_arrays(found)
-    there = np.arange(arrays["peakSNR"].shape[1]) < arrays["nPeaks"][:, np.newaxis]
+def label_peaks(arrays: Mapping[str, NDArray[Any]], source: FrameSource, record: str = "") -> xr.Dataset:
+    """Return arrays of peaks as a Dataset: ``n_peaks`` over frames, the others NaN beyond the peaks of a frame."""
     variables: dict[str, Any] = {}
     for name, long_name in LONG_NAMES.items():
-        values = arrays[CXI_NAMES[name]]
-        units = {"peak_x": "pixel", "peak_y": "pixel", "peak_intensity": "counts"}.get(name, "")
-        dims = ("frame",) if values.ndim == 1 else ("frame", "peak")
-        shown = values if values.ndim == 1 else np.where(there, values, np.nan)
-        variables[name] = (dims, shown, {"units": units, "long_name": long_name})
-        if units == "pixel":
-            variables[name][2]["origin"] = ORIGIN
-    return xr.Dataset(variables, scan_axes(source), {"default": "n_peaks"})
+        if name in arrays:
+            units = {"peak_x": "pixel", "peak_y": "pixel", "peak_intensity": "counts"}.get(name, "")
+            attributes = {"units": units, "long_name": long_name} | ({"origin": ORIGIN} if units == "pixel" else {})
+            variables[name] = (("frame", "peak")[: arrays[name].ndim], arrays[name], attributes)
+    attributes = {"default": "n_peaks"} | ({"provenance": record} if record else {})
+    return xr.Dataset(variables, scan_axes(source), attributes)
 
 
 def sparsify(parameters: Sparsify, context: Context) -> xr.Dataset:
@@ -128,19 +107,20 @@ def sparsify(parameters: Sparsify, context: Context) -> xr.Dataset:
     background = _background(parameters, source, context)
     search = _search(parameters) if parameters.peaks else None
     finder = SpotFinder(background, parameters.noise, parameters.keep_cutoff, search)
-    found = _find(finder, parameters, source, context)
     options = {"cutoff": parameters.keep_cutoff, "noise": parameters.noise}
-    text = "" if record is None else context.with_cost(record).to_json()
-    write_sparse(parameters.output, found, background, options, source.dtype, text, parameters.overwrite)
-    kept = np.array([len(frame.index) for frame in found])
+    with _find(finder, parameters, source, record, context) as log:
+        text = "" if record is None else context.with_cost(record).to_json()
+        write_sparse(parameters.output, log, background, options, source.dtype, text, parameters.overwrite)
+        kept, found = log.counts()
+        log.remove()
     size = Path(parameters.output).stat().st_size
     raw = source.n_frames * source.frame_bytes
     context.progress.message(
         f"{kept.mean():.0f} pixels of a frame are stored on average; {raw / size:.0f} times smaller than the frames."
     )
     counts = ("frame", kept, {"units": "", "long_name": "Number of pixels stored"})
-    result = label_peaks(found, source) if parameters.peaks else xr.Dataset(coords=scan_axes(source))
-    return result.assign(n_stored=counts)
+    peaks = {"n_peaks": found.astype(np.int32)} if parameters.peaks else {}
+    return label_peaks(peaks, source).assign(n_stored=counts).assign_attrs(default="n_stored")
 
 
 def densify(parameters: Densify, context: Context) -> xr.Dataset:
@@ -191,14 +171,22 @@ def _search(parameters: Spots) -> PeakSearch:
     return PeakSearch(parameters.peak_cutoff, parameters.patch_size, parameters.connected)
 
 
-def _find(finder: SpotFinder, parameters: Spots, source: FrameSource, context: Context) -> list[FrameSpots]:
+@contextmanager
+def _find(
+    finder: SpotFinder, parameters: Spots, source: FrameSource, record: Provenance | None, context: Context
+) -> Iterator[SpotLog]:
+    """Give the spots of all frames; what a run that was stopped had found is not looked for again."""
     n_pixels = source.shape[1] * source.shape[2]
     n_bins = finder.background.radial_map.scatter.n_bins
     size = parameters.block_frames or frames_per_block(source.frame_bytes + BYTES_PER_PIXEL * n_pixels, n_bins)
-    sink = OrderedSpots()
-    numbered = NumberedSource(LabelledSource(source))
-    context.runner.stream(numbered, finder, sink, cut_blocks(source.n_frames, size), context, "Finding spots")
-    return sink.frames
+    fingerprint = "" if record is None else record.fingerprint()
+    with SpotLog.open(parameters.output, fingerprint, n_bins, source.dtype, size, parameters.overwrite) as log:
+        blocks = cut_blocks(source.n_frames, log.block_frames)
+        if log.resumed:
+            context.progress.message(f"Going on: {log.resumed} of {len(blocks)} blocks of frames are complete.")
+        numbered = NumberedSource(LabelledSource(source))
+        context.runner.stream(numbered, finder, log, blocks, context, "Finding spots")
+        yield log
 
 
 def _stored_at(source: FrameSource) -> tuple[str, str] | None:
