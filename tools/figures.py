@@ -72,9 +72,9 @@ def slices(what: str) -> str:
     )
 
 
-def to_patterns(what: str, case: str) -> str:
+def to_patterns(what: str, case: str, benchmark: str = "integration_gpu") -> str:
     """A row of compressed frames in the host's memory to patterns there, on a GPU; the limit is the bus."""
-    found = result("integration_gpu")["cases"][case]
+    found = result(benchmark)["cases"][case]
     return row(what, f"{digits(found['frames_per_second'])} /s", "", f"{digits(found['limit_of_the_bus'])} /s, the bus")
 
 
@@ -102,6 +102,7 @@ ROWS: tuple[tuple[Callable[..., str], str, *tuple[Any, ...]], ...] = (
     (slices, "slice of 400 × 400 from 600 angles"),
     (to_patterns, "GPU: Eiger 4M, 32 bits, compressed in memory to patterns", "Eiger 4M uint32"),
     (to_patterns, "GPU: the same, 16 bits", "Eiger 4M uint16"),
+    (to_patterns, "two GPUs: the same, 16 bits", "Eiger 4M uint16", "integration_gpu_two"),
     (to_patterns, "GPU: the same, 32 bits, cakes of 1000 × 360", "Eiger 4M uint32, 1000 x 360"),
     (to_patterns, "GPU: Pilatus 2M, CBF in memory to patterns", "Pilatus 2M CBF"),
     (resident, "GPU: Eiger 4M frames that are there, Poisson errors", "Eiger 4M u4 none poisson"),
