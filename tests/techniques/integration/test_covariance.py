@@ -156,6 +156,17 @@ def test_a_map_in_a_file_keeps_it(tmp_path):
         np.testing.assert_array_equal(again(frames).arrays()[name], values)
 
 
+def test_pixels_that_are_left_out_later():
+    frames = np.random.default_rng(8).poisson(50, (2, *SHAPE)).astype(np.uint16)
+    mask = np.zeros(SHAPE, bool)
+    mask[20:30, 10:50] = True
+    limits = {"radial_range": (0.0, 40.0), "flat": np.linspace(0.5, 2, 4200).reshape(SHAPE)}
+    expected, found = built(mask=mask, **limits), built(**limits).without_pixels(mask)
+    np.testing.assert_array_equal(found.excluded, expected.excluded)
+    for name, values in expected(frames).arrays().items():
+        np.testing.assert_array_equal(found(frames).arrays()[name], values)
+
+
 def test_options_that_take_part_in_the_map():
     for options in ({"covariance": False}, {"weighted": False}):
         with pytest.raises(ParameterError, match="takes part"):

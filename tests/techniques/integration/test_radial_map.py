@@ -294,7 +294,7 @@ def test_results_do_not_depend_on_company_or_threads() -> None:
 
 def test_the_map_does_not_depend_on_the_number_of_threads() -> None:
     big = Geometry(Detector.from_shape((700, 500), 1e-3), 0.5, 0.3, 0.2)
-    maps = [RadialMap.build(big, unit="2th_deg", npt=100, threads=threads).pixel_map(threads) for threads in (1, 4)]
+    maps = [RadialMap.build(big, unit="2th_deg", npt=100, threads=threads).pixel_map() for threads in (1, 4)]
     for name in ("pointers", "bins", "weights"):
         np.testing.assert_array_equal(getattr(maps[0], name), getattr(maps[1], name))
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from friedel.core.context import Context
-from friedel.kernels.robust import RobustScatter
-from friedel.kernels.scatter import PixelMap, Scatter
 
 from .imaging import NumberedFrames, invalid_pixels, stream_images
 from .radial_map import RadialMap
@@ -48,7 +46,7 @@ class Inpainting:
     def of(cls, radial_map: RadialMap, grow: int = 0, noise: bool = False, seed: int = 0) -> Inpainting:
         """Return the plan that uses the cakes of a map, without the pixels up to `grow` pixels beside a gap."""
         radial_map = radial_map.with_options(empty=np.nan)
-        cake_map = without_pixels(radial_map, grown(radial_map.excluded, grow)) if grow else radial_map
+        cake_map = radial_map.without_pixels(grown(radial_map.excluded, grow)) if grow else radial_map
         return cls(radial_map, cake_map, PatternImages.of(cake_map, extend=True), noise, seed)
 
     def __call__(self, items: NumberedFrames) -> dict[str, NDArray[np.float32]]:
@@ -77,17 +75,6 @@ def grown(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     from scipy.ndimage import binary_dilation
 
     return np.asarray(binary_dilation(mask, iterations=pixels))
-
-
-def without_pixels(radial_map: RadialMap, excluded: NDArray[np.bool_]) -> RadialMap:
-    """Return the map on the same bins with more pixels left out."""
-    whole = radial_map.pixel_map()
-    kept = ~np.repeat(excluded.ravel(), np.diff(whole.pointers))
-    pointers = np.concatenate([[0], np.cumsum(kept)])[whole.pointers]
-    part = PixelMap(whole.n_bins, pointers.astype(np.int64), whole.bins[kept], whole.weights[kept])
-    per_pixel = {name: getattr(radial_map.scatter, name) for name in ("normalization", "dark", "dark_variance")}
-    robust = None if radial_map.robust is None else RobustScatter.build(part, **per_pixel)
-    return replace(radial_map, excluded=excluded, scatter=Scatter.build(part, **per_pixel), robust=robust)
 
 
 def filled_cake(cake: NDArray[np.float32], closed: bool) -> NDArray[np.float64]:

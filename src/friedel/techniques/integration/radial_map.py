@@ -26,7 +26,7 @@ from .estimators import Mean
 from .fingerprint import fingerprint
 from .options import Averaging, Binning, MapOptions, Options, Validity, check_options, names_of, with_estimator
 from .patterns import Patterns, patterns_of
-from .sharing import share_pixels, shares_on, unweighted
+from .sharing import share_pixels, unweighted
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -37,6 +37,10 @@ Frames = NDArray[Any] | EncodedFrames
 
 BELOW_ZERO = 2.0**40
 """As dummy -(this + 1/2) within this: marks every negative value of an integer type, and no other."""
+
+
+PER_PIXEL = ("normalization", "dark", "dark_variance")
+"""What a plan holds of every pixel beside its shares."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,11 +149,9 @@ class RadialMap:
         }
         if not asked.averaging.weighted:
             pixel_map = unweighted(pixel_map, per_pixel["normalization"])
-        scatter = Scatter.build(pixel_map, **per_pixel)
-        pairs = BinPairs.build(pixel_map, **per_pixel) if asked.averaging.covariance else None
-        robust = RobustScatter.build(pixel_map, **per_pixel) if asked.averaging.estimator.robust else None
         validity = replace(validity, mask=None)
-        return cls(geometry, binning, validity, asked.averaging, radial, azimuth, excluded, scatter, pairs, robust)
+        plans = packed(pixel_map, asked.averaging, **per_pixel)
+        return cls(geometry, binning, validity, asked.averaging, radial, azimuth, excluded, **plans)
 
     @property
     def bins(self) -> tuple[int, ...]:
@@ -180,14 +182,27 @@ class RadialMap:
         """Identifies geometry and unit, so that a stored map is not used for another setup."""
         return fingerprint(self.geometry, self.binning.unit)
 
-    def pixel_map(self, threads: int | None = None) -> PixelMap:
-        """Return the shares of the pixels in the bins, computed again: the plan itself holds them packed for speed.
+    def pixel_map(self) -> PixelMap:
+        """Return the shares of the pixels in the bins, unpacked: the plan itself holds them packed for speed.
 
         Without weighting they are divided by the normalization of the pixels, as they are summed.
         """
-        count = thread_count() if threads is None else threads
-        shares = shares_on(self.geometry, self.binning, self.excluded, self.radial, self.azimuth, count)
-        return shares if self.averaging.weighted else unweighted(shares, self.scatter.normalization)
+        return self.scatter.pixel_map()
+
+    def without_pixels(self, mask: NDArray[np.bool_]) -> RadialMap:
+        """Return the map on the same bins with more pixels left out.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (rows, columns)
+            True for the pixels to leave out.
+        """
+        whole = self.pixel_map()
+        kept = ~np.repeat(mask.ravel(), np.diff(whole.pointers))
+        pointers = np.concatenate([[0], np.cumsum(kept)])[whole.pointers]
+        part = PixelMap(whole.n_bins, pointers.astype(np.int64), whole.bins[kept], whole.weights[kept])
+        per_pixel = {name: getattr(self.scatter, name) for name in PER_PIXEL}
+        return replace(self, excluded=self.excluded | mask, **packed(part, self.averaging, **per_pixel))
 
     def with_options(self, **options: Any) -> RadialMap:
         """Return the same map with other options of `Averaging`, or another `negative`, `dummy` or `delta_dummy`.
@@ -211,7 +226,7 @@ class RadialMap:
         changed = replace(self.averaging, **averaging)
         robust = self.robust
         if changed.estimator.robust and robust is None:
-            per_pixel = {name: getattr(self.scatter, name) for name in ("normalization", "dark", "dark_variance")}
+            per_pixel = {name: getattr(self.scatter, name) for name in PER_PIXEL}
             robust = RobustScatter.build(self.pixel_map(), **per_pixel)
         return replace(self, averaging=changed, validity=replace(self.validity, **validity), robust=robust)
 
@@ -383,6 +398,23 @@ class RadialMap:
         from .storage import load_map
 
         return load_map(path, geometry)
+
+
+def packed(shares: PixelMap, averaging: Averaging, **per_pixel: Any) -> dict[str, Any]:
+    """Return what a `RadialMap` sums pixels with, by the names of its attributes.
+
+    Parameters
+    ----------
+    shares : PixelMap
+    averaging : Averaging
+    **per_pixel
+        `PER_PIXEL` by name.
+    """
+    return {
+        "scatter": Scatter.build(shares, **per_pixel),
+        "pairs": BinPairs.build(shares, **per_pixel) if averaging.covariance else None,
+        "robust": RobustScatter.build(shares, **per_pixel) if averaging.estimator.robust else None,
+    }
 
 
 @dataclass(frozen=True)

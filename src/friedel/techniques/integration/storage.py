@@ -14,20 +14,17 @@ from friedel.core.errors import DataError, FileError, GeometryError
 from friedel.instrument import Detector, Geometry, Sensor
 from friedel.instrument.pixel_shapes import PixelShapes, restored_pixels
 from friedel.io.nexus import replacing
-from friedel.kernels.robust import RobustScatter
-from friedel.kernels.scatter import PixelMap, Scatter
+from friedel.kernels.scatter import PixelMap
 from friedel.kernels.splitting import Axis
 
-from .covariance import BinPairs
 from .estimators import describe, estimator_of
 from .fingerprint import fingerprint
 from .options import Averaging, Binning, Validity
-from .radial_map import RadialMap
+from .radial_map import PER_PIXEL, RadialMap, packed
 
 FORMAT = "friedel radial map 3"
 SCREENING = ("detector_mask", "dummy", "delta_dummy", "negative")
 PIXELS = "pixels"
-PER_PIXEL = ("normalization", "dark", "dark_variance")
 
 
 def save_map(path: str | Path, radial_map: RadialMap) -> None:
@@ -118,10 +115,8 @@ def _radial_map(
     if excluded.shape != geometry.shape or shares.n_pixels != excluded.size:
         raise ValueError("it is for another number of pixels than its detector has")
     per_pixel = {name: arrays.get(name) for name in PER_PIXEL}
-    scatter = Scatter.build(shares, **per_pixel)
-    pairs = BinPairs.build(shares, **per_pixel) if averaging.covariance else None
-    robust = RobustScatter.build(shares, **per_pixel) if averaging.estimator.robust else None
-    return RadialMap(geometry, binning, validity, averaging, radial, azimuth, excluded, scatter, pairs, robust)
+    plans = packed(shares, averaging, **per_pixel)
+    return RadialMap(geometry, binning, validity, averaging, radial, azimuth, excluded, **plans)
 
 
 def _tupled(value: Any) -> Any:
