@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 Codec = Literal["bslz4", "byte_offset"]
 
@@ -41,3 +43,44 @@ class EncodedFrames:
     def part(self, start: int, stop: int) -> EncodedFrames:
         """Return frames `start` to `stop` (excluded)."""
         return replace(self, buffers=self.buffers[start:stop], labels=self.labels[start:stop])
+
+    def take(self, numbers: Iterable[int]) -> EncodedFrames:
+        """Return the frames of these numbers, in their order."""
+        wanted = list(numbers)
+        return replace(
+            self,
+            buffers=tuple(self.buffers[number] for number in wanted),
+            labels=tuple(self.labels[number] for number in wanted),
+        )
+
+
+Frames = npt.NDArray[Any] | EncodedFrames
+
+
+def joined(parts: Sequence[Frames]) -> Frames:
+    """Put frames of one source behind one another; they stay compressed if all of them are.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray, shape (n, rows, columns), or EncodedFrames
+        One or more.
+
+    Raises
+    ------
+    DataError
+        If frames have to be decoded for this and are corrupt.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    encoded = [part for part in parts if isinstance(part, EncodedFrames)]
+    alike = {(part.codec, part.frame_shape, part.dtype) for part in encoded}
+    if isinstance(first, EncodedFrames) and len(encoded) == len(parts) and len(alike) == 1:
+        return replace(
+            first,
+            buffers=tuple(buffer for part in encoded for buffer in part.buffers),
+            labels=tuple(label for part in encoded for label in part.labels),
+        )
+    from .decode import decode
+
+    return np.concatenate([decode(part) if isinstance(part, EncodedFrames) else part for part in parts])

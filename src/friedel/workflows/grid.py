@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ from friedel.core.errors import DataError
 from friedel.instrument.scan_layout import NO_FRAME
 from friedel.io.frames import FrameSource
 from friedel.io.region_layout import RegionSpec
-from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.encoded import EncodedFrames, joined
 from friedel.techniques.integration.radial_map import FrameBlock, StreamedMap
 from friedel.techniques.integration.skipping import SKIPPED, SkippingMap, SkippingSource
 
@@ -71,7 +71,7 @@ class GridSource:
         turns = (steps[1:] == -steps[:-1]) & ~far[1:]
         ends = far | np.append(False, turns)[: len(steps)]
         breaks = [0, *(np.flatnonzero(ends) + 1), len(numbers)]
-        return _join([self._run(numbers[begin:end]) for begin, end in pairwise(breaks)])
+        return joined([self._run(numbers[begin:end]) for begin, end in pairwise(breaks)])
 
     def _run(self, run: NDArray[np.int64]) -> Any:
         backwards = len(run) > 1 and run[1] < run[0]
@@ -79,24 +79,8 @@ class GridSource:
         if not backwards:
             return frames
         if isinstance(frames, EncodedFrames):
-            return replace(frames, buffers=frames.buffers[::-1], labels=frames.labels[::-1])
+            return frames.take(reversed(range(len(frames))))
         return frames[::-1]
-
-
-def _join(parts: list[Any]) -> Any:
-    """Put runs of frames behind one another."""
-    if len(parts) == 1:
-        return parts[0]
-    if all(isinstance(part, EncodedFrames) for part in parts):
-        first = parts[0]
-        return replace(
-            first,
-            buffers=tuple(buffer for part in parts for buffer in part.buffers),
-            labels=tuple(label for part in parts for label in part.labels),
-        )
-    from friedel.kernels.decode import decode
-
-    return np.concatenate([decode(part) if isinstance(part, EncodedFrames) else part for part in parts])
 
 
 @dataclass(frozen=True, eq=False)

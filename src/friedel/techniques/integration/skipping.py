@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from friedel.core.context import Context
 from friedel.core.errors import DataError, FileError
 from friedel.io import FrameSource, RegionSpec
 from friedel.kernels.decode import decode
-from friedel.kernels.encoded import EncodedFrames
+from friedel.kernels.encoded import EncodedFrames, joined
 
 from .radial_map import FrameBlock
 
@@ -132,21 +132,16 @@ def _sound(block: FrameBlock) -> list[int]:
     sound = []
     for number in range(len(frames)):
         try:
-            decode(_encoded_part(frames, [number]))
+            decode(frames.part(number, number + 1))
         except DataError:
             continue
         sound.append(number)
     return sound
 
 
-def _encoded_part(frames: EncodedFrames, numbers: Sequence[int]) -> EncodedFrames:
-    buffers = tuple(frames.buffers[number] for number in numbers)
-    return replace(frames, buffers=buffers, labels=tuple(frames.labels[number] for number in numbers))
-
-
 def _part(block: FrameBlock, numbers: list[int]) -> FrameBlock:
     frames = block.frames
-    some = _encoded_part(frames, numbers) if isinstance(frames, EncodedFrames) else frames[numbers]
+    some = frames.take(numbers) if isinstance(frames, EncodedFrames) else frames[numbers]
     variance = block.variance
     return FrameBlock(
         some,
@@ -160,20 +155,11 @@ def _joined(blocks: Sequence[FrameBlock]) -> FrameBlock | None:
     """Put blocks of one frame each together."""
     if not blocks:
         return None
-    frames = [block.frames for block in blocks]
-    together: Any
-    if all(isinstance(part, EncodedFrames) for part in frames):
-        first: Any = frames[0]
-        buffers = tuple(part.buffers[0] for part in frames)  # type: ignore[union-attr]
-        labels = tuple(part.labels[0] for part in frames)  # type: ignore[union-attr]
-        together = replace(first, buffers=buffers, labels=labels)
-    else:
-        together = np.concatenate([decode(part) if isinstance(part, EncodedFrames) else part for part in frames])
     factors = [block.normalization for block in blocks]
     variances = [block.variance for block in blocks]
     one_variance = variances[0] is None or variances[0].ndim == 2
     return FrameBlock(
-        together,
+        joined([block.frames for block in blocks]),
         tuple(label for block in blocks for label in block.labels),
         None if factors[0] is None else np.concatenate([factor for factor in factors if factor is not None]),
         variances[0] if one_variance else np.concatenate([part for part in variances if part is not None]),
