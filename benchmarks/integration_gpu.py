@@ -205,9 +205,11 @@ def rate(plan: RadialMap, device: str, frames: EncodedFrames, n_frames: int, thr
     return n_frames / seconds, sink.arrays
 
 
-def measure(case: Case, device: str, n_frames: int, threads: int) -> dict[str, Any]:
+def measure(case: Case, device: str, n_frames: int, threads: int, pinned: bool) -> dict[str, Any]:
     """Check the results of a case, then time it."""
     geometry, mask, frames, decoded = scene(case)
+    if pinned:
+        frames = replace(frames, buffers=cuda.pinned_buffers(frames.buffers))
     plan = plan_of(case, geometry, mask)
     if case.npt_azimuth:
         n_frames //= 4
@@ -242,6 +244,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=thread_count())
     parser.add_argument("--lanes", type=int, default=device_map.LANES)
     parser.add_argument("--only", default="", help="regular expression: which cases")
+    parser.add_argument(
+        "--pinned", action="store_true", help="compressed frames lie in memory that the GPU reads itself"
+    )
     parser.add_argument("--record", type=Path)
     asked = parser.parse_args()
     device_map.LANES = asked.lanes
@@ -259,12 +264,13 @@ def main() -> None:
         "cores": os.cpu_count(),
         "threads": asked.threads,
         "lanes": asked.lanes,
+        "pinned": asked.pinned,
         "memory_limit": os.environ.get(cuda.MEMORY_VARIABLE),
         "cases": {},
     }
     for case in CASES:
         if re.search(asked.only, case.name):
-            made = result["cases"][case.name] = measure(case, device, asked.frames, asked.threads)
+            made = result["cases"][case.name] = measure(case, device, asked.frames, asked.threads, asked.pinned)
             limit = made["limit_of_the_bus"] = round(sum(bus) * 1e9 / made["bytes_per_frame"])
             print(
                 f"{case.name:34} {made['frames_per_second']:7d} frames/s (wanted {case.target:.0f}, bus {limit}) "

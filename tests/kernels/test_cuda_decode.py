@@ -9,7 +9,7 @@ from friedel.core.errors import DataError
 from friedel.device import cuda
 from friedel.device.choice import gpu_count
 from friedel.kernels.cuda_decode import FrameLoader
-from friedel.kernels.decode import decode, encode_bitshuffle_lz4, encode_byte_offset
+from friedel.kernels.decode import as_bytes, decode, encode_bitshuffle_lz4, encode_byte_offset
 from friedel.kernels.encoded import EncodedFrames
 from kernels.test_decode import SHAPES, TYPES, frame_of
 
@@ -240,6 +240,28 @@ def test_byte_offset_values_outside_their_type_are_marked(loader):
 
 
 # ---- frames that are not compressed, batches
+
+
+@pytest.mark.parametrize("codec", ["bslz4", "byte_offset"])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 4, 0, 1], [4, 2, 0], [1, 1, 2]])
+def test_frames_in_memory_that_the_device_fetches_from(loader, codec, order):
+    frames = counts((5, 41, 67), 3, "i4")
+    encode = {"bslz4": encode_bitshuffle_lz4, "byte_offset": encode_byte_offset}[codec]
+    there = cuda.pinned_buffers([encode(frame) for frame in frames])
+    some = encoded(codec, [there[number] for number in order], frames[order])
+    assert cuda.shelf_of(as_bytes(some)) is not None
+    assert_decoded(loader, some)
+    # Beside others that do not lie there, all are gathered.
+    mixed = encoded(codec, [there[0], bytes(there[1])], frames[:2])
+    assert cuda.shelf_of(as_bytes(mixed)) is None
+    assert_decoded(loader, mixed)
+
+
+def test_damaged_chunks_in_memory_that_the_device_fetches_from(loader):
+    frames = counts((3, 40, 64), 5, "u4")
+    whole = [encode_bitshuffle_lz4(frame) for frame in frames]
+    there = cuda.pinned_buffers([whole[0], whole[1][: len(whole[1]) // 2], whole[2]])
+    assert_judged_alike(loader, encoded("bslz4", there, frames))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f4", "f8"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -105,6 +106,46 @@ def pinned_memory(n_bytes: int) -> NDArray[np.uint8]:
             f"{n_bytes} bytes of host memory could not be pinned for the GPU ({error}).", "Use --device cpu."
         ) from None
     return np.frombuffer(memory, np.uint8, n_bytes)
+
+
+_shelves: weakref.WeakValueDictionary[int, NDArray[np.uint8]] = weakref.WeakValueDictionary()
+"""Pinned memory that holds buffers, by its address."""
+
+
+def pinned_buffers(buffers: Sequence[bytes | memoryview]) -> tuple[memoryview, ...]:
+    """Return copies of buffers that a device fetches by itself: no thread has to touch them on their way.
+
+    Parameters
+    ----------
+    buffers : sequence of bytes-like
+        Compressed frames, say. The copies lie behind one another, each at a multiple of 16 bytes.
+
+    Raises
+    ------
+    DeviceError
+        If there is not enough memory that can be pinned.
+    """
+    ends = np.cumsum([-(-len(buffer) // 16) * 16 for buffer in buffers], dtype=np.int64).tolist()
+    shelf = pinned_memory(ends[-1] if ends else 0)
+    _shelves[shelf.ctypes.data] = shelf
+    copies = []
+    for start, buffer in zip([0, *ends], buffers, strict=False):
+        place = shelf[start : start + len(buffer)]
+        place[:] = np.frombuffer(buffer, np.uint8)
+        copies.append(place.data)
+    return tuple(copies)
+
+
+def shelf_of(pieces: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], list[int]] | None:
+    """Return the pinned memory that holds all these pieces, and where each begins in it; None if none does."""
+    addresses = [piece.__array_interface__["data"][0] for piece in pieces] if _shelves else []
+    for start, shelf in list(_shelves.items()):
+        stop = start + shelf.nbytes
+        if addresses and all(
+            start <= at and at + piece.nbytes <= stop for at, piece in zip(addresses, pieces, strict=True)
+        ):
+            return shelf, [at - start for at in addresses]
+    return None
 
 
 def to_device(target: Any, source: NDArray[Any]) -> None:

@@ -153,13 +153,34 @@ class FrameLoader:
             used += _aligned(size, _BUFFER_ALIGNMENT)
         return _aligned(used, ALIGNMENT), made
 
+    def _send(
+        self,
+        head: int,
+        used: int,
+        buffers: Sequence[npt.NDArray[np.uint8]],
+        starts: npt.NDArray[np.uint64],
+        shelf: tuple[npt.NDArray[np.uint8], list[int]] | None,
+    ) -> None:
+        """Put the copying of `head` bytes of tables and of the buffers behind them on the current stream."""
+        if shelf is None:
+            cuda.to_device(self._coded[: head + used], self._staging[: head + used])
+            return
+        cuda.to_device(self._coded[:head], self._staging[:head])
+        memory, places = shelf
+        for first, last in _runs(starts.tolist(), places):
+            start, end = int(starts[first]), int(starts[last]) + len(buffers[last])
+            there = slice(places[first], places[first] + end - start)
+            cuda.to_device(self._coded[head + start : head + end], memory[there])
+
     def _decode_bslz4(self, frames: EncodedFrames, n_pixels: int, made: Any, threads: int) -> None:
         n, size = len(frames), frames.dtype.itemsize
         pitch = _pitch(n_pixels, size)
         head, tables = self._tables((n, np.uint64), (n, np.uint32), (n * pitch, np.uint32))
         (starts, starts_there), (blocks, blocks_there), (offsets, offsets_there) = tables
+        buffers = as_bytes(frames)
+        shelf = cuda.shelf_of(buffers)
         used = _native.gather_chunks(
-            as_bytes(frames),
+            buffers,
             size,
             n_pixels,
             self._staging[head:],
@@ -167,12 +188,13 @@ class FrameLoader:
             offsets.reshape(n, pitch),
             blocks,
             max(threads, 1),
+            shelf is None,
         )
         whole = n_pixels // 8 * 8
         largest = np.minimum(blocks.astype(np.int64), whole) * size
         blocks[_room(largest) > self.limit] = 0
         self._refused = blocks == 0
-        cuda.to_device(self._coded[: head + used], self._staging[: head + used])
+        self._send(head, used, buffers, starts, shelf)
         decoded = largest[blocks != 0]
         if not len(decoded):
             return
@@ -202,8 +224,9 @@ class FrameLoader:
         head, tables = self._tables((n, np.uint64), (n, np.uint64))
         (starts, starts_there), (sizes, sizes_there) = tables
         sizes[:] = [len(buffer) for buffer in buffers]
-        used = _native.gather(buffers, self._staging[head:], starts, max(threads, 1))
-        cuda.to_device(self._coded[: head + used], self._staging[: head + used])
+        shelf = cuda.shelf_of(buffers)
+        used = _native.gather(buffers, self._staging[head:], starts, max(threads, 1), shelf is None)
+        self._send(head, used, buffers, starts, shelf)
 
         tiles = max(_tiles(int(sizes.max())), 1)
         pitch, per_frame = np.uint32(tiles), n * tiles
@@ -232,6 +255,13 @@ class FrameLoader:
         if key not in self._kernels:
             self._kernels[key] = cuda.load_kernel(SOURCES / f"{source}.cu", name, macros, self.device)
         return self._kernels[key]
+
+
+def _runs(starts: Sequence[int], places: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the first and last number of buffers that lie in one piece here and there: one transfer takes them."""
+    shifts = np.subtract(places, starts, dtype=np.int64)
+    cuts = (np.flatnonzero(np.diff(shifts)) + 1).tolist()
+    return [(first, stop - 1) for first, stop in zip([0, *cuts], [*cuts, len(shifts)], strict=True)]
 
 
 def staging_for(frame_bytes: int, n_frames: int) -> int:

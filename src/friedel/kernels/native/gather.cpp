@@ -55,8 +55,9 @@ static size_t place_buffers(const std::vector<Bytes> &buffers, WritableBytes out
     return used;
 }
 
-static size_t gather(const std::vector<Bytes> &buffers, WritableBytes out, Row<uint64_t> starts, int threads) {
+static size_t gather(const std::vector<Bytes> &buffers, WritableBytes out, Row<uint64_t> starts, int threads, bool copied) {
     const size_t used = place_buffers(buffers, out, starts);
+    if (!copied) return used;
     uint8_t *const to = out.data();
     nb::gil_scoped_release release;
     // Pieces of 1 MiB, so that all threads have work also if there are fewer buffers than threads.
@@ -73,14 +74,14 @@ static size_t gather(const std::vector<Bytes> &buffers, WritableBytes out, Row<u
 }
 
 // Copy a chunk and note on the way where the length of each block lies in it, then the plain rest. Returns the elements of
-// a whole block, or 0 if the chunk is damaged or the table too small.
+// a whole block, or 0 if the chunk is damaged or the table too small. Without `out` nothing is copied.
 static uint32_t copy_chunk(const uint8_t *data, size_t size, size_t element_size, size_t n, uint8_t *out, uint32_t *table,
                            size_t table_size) {
     Bslz4 chunk;
     if (size > UINT32_MAX || chunk.open(data, size, element_size, n) || chunk.block > UINT32_MAX) return 0;
     const size_t blocks = (n / 8 * 8 + chunk.block - 1) / chunk.block;
     if (blocks + 1 > table_size) return 0;
-    size_t copied = 0;
+    size_t copied = out ? 0 : size;
     for (size_t b = 0; b < blocks; ++b) {
         const uint8_t *coded;
         size_t coded_size;
@@ -96,27 +97,28 @@ static uint32_t copy_chunk(const uint8_t *data, size_t size, size_t element_size
     }
     table[blocks] = static_cast<uint32_t>(chunk.in - data);
     if (static_cast<size_t>(chunk.end - chunk.in) < n % 8 * element_size) return 0;
-    copy_past_caches(out + copied, data + copied, size - copied);
+    if (copied < size) copy_past_caches(out + copied, data + copied, size - copied);
     return static_cast<uint32_t>(chunk.block);
 }
 
 static size_t gather_chunks(const std::vector<Bytes> &buffers, size_t element_size, size_t n, WritableBytes out,
-                            Row<uint64_t> starts, Tables tables, Row<uint32_t> blocks, int threads) {
+                            Row<uint64_t> starts, Tables tables, Row<uint32_t> blocks, int threads, bool copied) {
     if (buffers.size() > tables.shape(0) || buffers.size() > blocks.size()) throw nb::value_error("the tables are too small");
     const size_t used = place_buffers(buffers, out, starts);
     nb::gil_scoped_release release;
     parallel_for(buffers.size(), threads, [&](size_t f) {
-        blocks(f) = copy_chunk(buffers[f].data(), buffers[f].size(), element_size, n, out.data() + starts(f),
-                               tables.data() + f * tables.shape(1), tables.shape(1));
+        blocks(f) = copy_chunk(buffers[f].data(), buffers[f].size(), element_size, n,
+                               copied ? out.data() + starts(f) : nullptr, tables.data() + f * tables.shape(1), tables.shape(1));
     });
     return used;
 }
 
 void bind_gather(nb::module_ &m) {
     m.def("gather", &gather, nb::arg("buffers"), nb::arg("out"), nb::arg("starts"), nb::arg("threads"),
-          "Copy buffers behind one another, each to a multiple of 16 bytes; return the bytes used.");
+          nb::arg("copied") = true,
+          "Copy buffers behind one another, each to a multiple of 16 bytes; return the bytes used. Or only find the places.");
     m.def("gather_chunks", &gather_chunks, nb::arg("buffers"), nb::arg("element_size"), nb::arg("n"), nb::arg("out"),
-          nb::arg("starts"), nb::arg("tables"), nb::arg("blocks"), nb::arg("threads"),
+          nb::arg("starts"), nb::arg("tables"), nb::arg("blocks"), nb::arg("threads"), nb::arg("copied") = true,
           "Copy bitshuffle-LZ4 chunks as `gather` does, and note where their blocks lie; `blocks` is 0 for a damaged one.");
 }
 }  // namespace friedel
