@@ -23,7 +23,9 @@ def pattern(unit="q_nm^-1", n=50, errors=True) -> xr.Dataset:
 
 
 @settings(max_examples=30, deadline=None)
-@given(unit=st.sampled_from(RADIAL_UNITS), ending=st.sampled_from([".xy", ".dat", ".chi"]), n=st.integers(2, 20))
+@given(
+    unit=st.sampled_from(RADIAL_UNITS), ending=st.sampled_from([".xy", ".xye", ".dat", ".chi"]), n=st.integers(2, 20)
+)
 def test_round_trip(unit, ending, n, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / f"pattern{ending}"
     written = pattern(unit, n)
@@ -72,6 +74,11 @@ def test_gsas(tmp_path):
     for wrong, word in ((pattern("q_nm^-1"), "2θ"), (pattern("2th_deg", errors=False), "errors")):
         with pytest.raises(DataError, match=word):
             write_pattern(tmp_path / "b.fxye", wrong)
+
+
+def test_columns_with_errors_need_errors(tmp_path):
+    with pytest.raises(DataError, match=r"\.xye needs them"):
+        write_pattern(tmp_path / "a.xye", pattern(errors=False))
 
 
 def test_real_pattern():

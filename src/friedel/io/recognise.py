@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from friedel.core.errors import FileError
+from friedel.core.errors import FileError, ParameterError
 
 from .handles import stamp_of
 
@@ -27,11 +27,39 @@ NAMES: dict[str, Kind] = {
     ".dat": "text",
     ".chi": "text",
     ".fxye": "text",
+    ".xye": "text",
     ".txt": "text",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".nxs": "hdf5",
 }
+
+
+HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".nx", ".nx5", ".hdf")
+"""Of results."""
+
+
+def check_ending(output: str | Path | None, *others: str) -> None:
+    """Check that the name of a result says what kind of file it will be.
+
+    Parameters
+    ----------
+    output : path-like or None
+    *others : str
+        Endings that are known beside those of HDF5.
+
+    Raises
+    ------
+    ParameterError
+        If it has another ending, or none.
+    """
+    ending = "" if output is None else Path(output).suffix.lower()
+    known = (*HDF5_ENDINGS, *others)
+    if output is not None and ending not in known:
+        raise ParameterError(
+            f"output is {output}: results cannot be written as {ending or 'a file without an ending'}.",
+            f"Let the name end in {', '.join(known)}.",
+        )
 
 
 def split_location(text: str | Path) -> tuple[str, str | None]:

@@ -1,8 +1,9 @@
 """Patterns as text: columns of position (radial, or the azimuth), intensity and standard deviation.
 
-``.xy`` and ``.dat`` have a header of ``#`` lines, the last of which names the columns; ``.chi`` is Fit2D's: title, two
-axis labels and the number of points on four lines; ``.fxye`` is GSAS's: a title, a BANK line with first position and
-step, then 2θ in hundredths of a degree, intensity and standard deviation. Source: GSAS technical manual, "FXYE".
+``.xy``, ``.xye`` and ``.dat`` have a header of ``#`` lines, the last of which names the columns; ``.chi`` is Fit2D's:
+title, two axis labels and the number of points on four lines; ``.fxye`` is GSAS's: a title, a BANK line with first
+position and step, then 2θ in hundredths of a degree, intensity and standard deviation. Source: GSAS technical manual,
+"FXYE".
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from friedel.data.conventions import azimuth_coordinate, coordinate, errors_name
 from .nexus import replacing
 from .recognise import read_whole
 
-ENDINGS = (".xy", ".dat", ".chi", ".fxye")
+ENDINGS = (".xy", ".xye", ".dat", ".chi", ".fxye")
+WITH_ERRORS = (".xye", ".fxye")
 HEADER_LINES = 200
 GSAS_BANK = re.compile(r"BANK\s+\d+\s+\d+.*\bFXYE\b")
 GSAS_WIDTH = 80
@@ -111,21 +113,22 @@ def _columns(path: str | Path, rows: list[str]) -> list[NDArray[np.float64]]:
 
 
 def write_pattern(path: str | Path, dataset: xr.Dataset, *, variable: str = "intensity") -> None:
-    """Write one pattern as text, by the name's ending: ``.xy``, ``.dat``, ``.chi`` or ``.fxye``.
+    """Write one pattern as text, by the name's ending: ``.xy``, ``.xye``, ``.dat``, ``.chi`` or ``.fxye``.
 
     Parameters
     ----------
     path : path-like
     dataset : xarray.Dataset
         `variable` over ``radial`` or ``azimuth`` alone; ``.xy`` and ``.dat`` take its standard deviation along,
-        ``.fxye`` needs it.
+        ``.xye`` and ``.fxye`` need it.
     variable : str
         What to write.
 
     Raises
     ------
     DataError
-        If the variable has further dimensions, or lacks what the format needs: ``.fxye`` is over 2θ, with errors.
+        If the variable has further dimensions, or lacks what the format needs: ``.fxye`` is over 2θ, ``.xye`` and
+        ``.fxye`` have errors.
     ParameterError
         If the ending is another one.
     OutputError
@@ -139,6 +142,8 @@ def write_pattern(path: str | Path, dataset: xr.Dataset, *, variable: str = "int
         raise DataError(f"{variable!r} should have the dimension radial, it has {found}.", "Choose one frame.")
     axis = dataset[dataset[variable].dims[0]]
     unit = radial_unit_of(dataset) if axis.name == "radial" else str(axis.attrs.get("azimuth_unit", "chi_deg"))
+    if ending in WITH_ERRORS and errors_name(variable) not in dataset:
+        raise DataError(f"The pattern has no errors; {ending} needs them.", "Integrate with --error-model poisson.")
     if ending == ".fxye":
         _write_lines(path, _gsas_lines(dataset, variable, unit))
         return
@@ -159,8 +164,6 @@ def _gsas_lines(dataset: xr.Dataset, variable: str, unit: str) -> list[str]:
     """Return the lines of GSAS's format; a bin without a value has intensity and error 0, which GSAS leaves out."""
     if unit not in ("2th_deg", "2th_rad"):
         raise DataError(f"The pattern is over {unit}; .fxye is over 2θ.", "Integrate with --unit 2th_deg.")
-    if errors_name(variable) not in dataset:
-        raise DataError("The pattern has no errors; .fxye needs them.", "Integrate with --error-model poisson.")
     angle = np.asarray(dataset.radial.values, np.float64) * 100.0
     if unit == "2th_rad":
         angle = np.rad2deg(angle)

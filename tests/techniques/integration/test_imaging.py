@@ -342,3 +342,18 @@ def test_gpus_that_are_not_used_are_told_of() -> None:
     assert messages == ["Images are made on the CPU; the device cuda:0 is not used."]
     assert context.device == "cpu" and context.provenance is not None and context.provenance.device == "cpu"
     assert context.on_cpu("Images are made") is context
+
+
+def test_a_unit_that_is_not_that_of_the_patterns_is_refused(files) -> None:
+    folder, _ = files
+    given = {"geometry": folder / "setup.poni"}
+    friedel.integrate1d(folder / "frames.h5", **given, npt=40, output=folder / "patterns.h5")
+    with pytest.raises(ParameterError, match="unit is 2th_deg"):
+        friedel.calculate_image(folder / "patterns.h5", **given, unit="2th_deg")
+    friedel.calculate_image(folder / "patterns.h5", **given, unit="q_nm^-1")
+
+
+def test_a_seed_without_noise_is_refused(files) -> None:
+    folder, _ = files
+    with pytest.raises(ParameterError, match="seed"):
+        friedel.inpaint(folder / "frames.h5", geometry=folder / "setup.poni", seed=3)

@@ -450,3 +450,40 @@ def test_aliases_of_units_are_stored_by_name(scan) -> None:
     assert result["radial"].attrs["radial_unit"] == "dstar2_nm^-2"
     with pytest.raises(ParameterError, match="no unit"):
         execute(integrate1d, **values(scan, unit="q_nm"))
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f", "f.edf"])
+@pytest.mark.parametrize("task", [integrate1d, integrate2d, integrate_radial])
+def test_a_name_says_what_kind_of_file_it_is(scan, tmp_path, task, name) -> None:
+    with pytest.raises(ParameterError, match=r"end in \.h5"):
+        execute(task, **values(scan, output=tmp_path / name))
+    assert not (tmp_path / name).exists()
+
+
+def test_text_with_errors(scan, tmp_path) -> None:
+    result = execute(integrate1d, **values(scan, output=tmp_path / "one.xye", frame_range="0:1"))
+    columns = np.loadtxt(tmp_path / "one.xye")
+    np.testing.assert_allclose(columns[:, 2], result["intensity_errors"][0], rtol=1e-6)
+    with pytest.raises(ParameterError, match=r"\.xye has errors"):
+        execute(integrate1d, **values(scan, output=tmp_path / "two.xye", error_model="none"))
+
+
+@pytest.mark.parametrize("option", ["std", "covariance"])
+def test_text_does_not_drop_what_is_asked_for(scan, tmp_path, option) -> None:
+    with pytest.raises(ParameterError, match=f"{option} is True: text files have no place"):
+        execute(integrate1d, **values(scan, output=tmp_path / "one.dat", **{option: True}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"polarization_axis": 10.0},
+        {"delta_dummy": 1.0},
+        {"sensor": "Si,320um"},
+        {"azimuth_range": (170, 170)},
+        {"unit": "formula: 1/(0*q)"},
+    ],
+)
+def test_what_has_no_effect_or_no_meaning_is_refused(scan, wrong) -> None:
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        execute(integrate1d, **values(scan, **wrong))

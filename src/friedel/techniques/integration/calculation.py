@@ -103,7 +103,7 @@ def _plan(parameters: CalculateImage, patterns: xr.DataArray) -> PatternImages:
     )
     geometry = corrected_geometry(geometry, corrections)
     corrections = checked_images(geometry, corrections)
-    radial_unit = parameters.unit if parameters.unit is not None else radial_unit_of(patterns)
+    radial_unit = _radial_unit(parameters, patterns)
     cake = "azimuth" in patterns.dims
     azimuth_unit = unit_named(str(patterns["azimuth"].attrs.get("azimuth_unit", "chi_deg")) if cake else "chi_deg")
     azimuth = None
@@ -118,6 +118,17 @@ def _plan(parameters: CalculateImage, patterns: xr.DataArray) -> PatternImages:
         dark=corrections.dark,
         interpolation=parameters.interpolation,
     )
+
+
+def _radial_unit(parameters: CalculateImage, patterns: xr.DataArray) -> str:
+    """Return the unit of patterns: that of their file, or the one that is given where it does not say."""
+    given = parameters.unit
+    if given is None:
+        return radial_unit_of(patterns)
+    stored = patterns["radial"].attrs.get("radial_unit")
+    if stored and unit_named(str(stored)) != unit_named(given):
+        raise ParameterError(f"unit is {given}, and {parameters.patterns} is over {stored}.", "Leave it out.")
+    return given
 
 
 def _mean_image(paths: tuple[str, ...]) -> NDArray[Any] | None:

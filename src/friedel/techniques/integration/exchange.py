@@ -99,7 +99,12 @@ def check_layout(parameters: Integration, n_frames: int, *, text: bool, cake: bo
 
 
 def _check_gsas(parameters: Integration) -> None:
-    if Path(parameters.output or "").suffix.lower() != ".fxye":
+    ending = Path(parameters.output or "").suffix.lower()
+    if ending == ".xye" and parameters.error_model == "none":
+        raise ParameterError(
+            f"output is {parameters.output}: .xye has errors.", "Integrate with --error-model poisson."
+        )
+    if ending != ".fxye":
         return
     if parameters.unit not in ("2th_deg", "2th_rad") or parameters.error_model == "none":
         raise ParameterError(

@@ -110,7 +110,11 @@ def _sector(npt_azimuth: int, limits: tuple[float, float], unit: Unit) -> Axis:
     low, high = limits
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ParameterError(f"azimuth_range is {low} to {high}.", f"Give two angles in {unit.units}.")
-    if high <= low:
+    if high == low:
+        raise ParameterError(
+            f"azimuth_range is {low} to {high} {unit.units}: it has no width.", "Leave it out for the whole circle."
+        )
+    if high < low:
         high += unit.period
     if not 0.0 < high - low <= unit.period * (1.0 + 1e-11):
         raise ParameterError(

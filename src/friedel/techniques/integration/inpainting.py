@@ -105,6 +105,8 @@ def filled_cake(cake: NDArray[np.float32], closed: bool) -> NDArray[np.float64]:
 
 def inpaint(parameters: Inpaint, context: Context) -> xr.Dataset:
     """Do the task ``inpaint``; see `Inpaint`."""
+    if not parameters.noise:
+        parameters.refuse(("seed",), "no noise is asked for")
 
     def plan(radial_map: RadialMap) -> Inpainting:
         return Inpainting.of(radial_map, parameters.grow_mask, parameters.noise, parameters.seed)

@@ -34,7 +34,9 @@ from friedel.io import (
 )
 from friedel.io.following import follow
 from friedel.io.frames import expand, parse_range, parse_region
+from friedel.io.recognise import check_ending
 from friedel.io.spool import Spool
+from friedel.io.text import ENDINGS as TEXT_ENDINGS
 from friedel.kernels.encoded import EncodedFrames
 
 from .corrections import image_for
@@ -50,7 +52,6 @@ from .tasks import Averages, Integrate1D, Integrate2D, IntegrateRadial, Integrat
 
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
-TEXT_FORMATS = (".xy", ".dat", ".chi", ".fxye")
 RESERVED = ("frame", "radial", "azimuth", "intensity", "intensity_errors", "valid_fraction")
 
 
@@ -192,6 +193,7 @@ def follow_frames(
         wanted = None if stop is None else len(range(start, stop, step))
     if points is not None:
         wanted = points if wanted is None else min(wanted, points)
+    check_output(parameters, context)
     with tempfile.TemporaryDirectory(prefix=".friedel-", dir=_folder(parameters.output)) as folder:
         yield _follow(parameters, context, bins, wanted, accept, folder)
 
@@ -265,6 +267,8 @@ def _integrate_frames(
     output = parameters.output
     written = text_files(output, source.n_frames) if output is not None and is_text(output) else [output]
     refuse_to_replace_inputs([*written, parameters.report], input_files(parameters, source))
+    if followed is None:
+        check_output(parameters, context)
     check_layout(parameters, source.n_frames, text=is_text(output), cake=bins.get("npt_azimuth") is not None)
     factors = normalization_factors(parameters, source)
     record = describe_inputs(parameters, context, source)
@@ -415,6 +419,7 @@ def map_options(geometry: Geometry, parameters: Integration, source: FrameSource
     GeometryError
         If the images for mask, dark and flat have another shape than the detector.
     """
+    _refuse_without_effect(parameters, geometry)
     images = {name: _image(geometry, getattr(parameters, name), name) for name in ("mask", "dark", "flat")}
     dark, frames = images["dark"], parameters.dark_frames
     if frames is not None and dark is None:
@@ -434,6 +439,16 @@ def map_options(geometry: Geometry, parameters: Integration, source: FrameSource
         if parameters.variance:
             options["error_model"] = "variance"
     return options
+
+
+def _refuse_without_effect(parameters: Integration, geometry: Geometry) -> None:
+    """Refuse parameters that belong to what is not asked for."""
+    if parameters.polarization is None:
+        parameters.refuse(("polarization_axis",), "no polarization is given")
+    if parameters.dummy is None:
+        parameters.refuse(("delta_dummy",), "no dummy is given")
+    if not (parameters.efficiency or (geometry.parallax if parameters.parallax is None else parameters.parallax)):
+        parameters.refuse(("sensor",), "neither efficiency nor parallax is asked for")
 
 
 def for_estimator(parameters: Integration, context: Context) -> Context:
@@ -589,6 +604,23 @@ def _attributes(axis: Any) -> dict[str, str]:
     return {"units": axis.units, "source": axis.path}
 
 
+def check_output(parameters: Averages, context: Context) -> None:
+    """Check that the file to write can hold what is asked for, before any work is done.
+
+    Raises
+    ------
+    ParameterError
+        If its name has no ending that is known, or results are asked for that it has no place for.
+    """
+    check_ending(parameters.output, *(() if "npt_azimuth" in type(parameters).model_fields else TEXT_ENDINGS))
+    if not is_text(parameters.output):
+        return
+    asked = [name for name in ("std", "covariance") if name in type(parameters).model_fields]
+    parameters.refuse(asked, "text files have no place for it, HDF5 files have")
+    if Path(str(parameters.output)).suffix.lower() == ".chi" and parameters.error_model != "none":
+        context.progress.warn(f"{parameters.output}: .chi files hold no errors; .xye and .dat do.")
+
+
 def text_files(output: str, count: int) -> list[Path]:
     """Return the text files of `count` patterns: one pattern has the name given, several are numbered."""
     base = Path(output)
@@ -596,4 +628,4 @@ def text_files(output: str, count: int) -> list[Path]:
 
 
 def is_text(output: str | None) -> bool:
-    return output is not None and Path(output).suffix.lower() in TEXT_FORMATS
+    return output is not None and Path(output).suffix.lower() in TEXT_ENDINGS

@@ -20,6 +20,7 @@ from friedel.io.frames import expand
 
 from .integrate import (
     LabelledSource,
+    check_output,
     describe_files,
     given_files,
     is_text,
@@ -107,6 +108,7 @@ def _merge(parameters: Merged, context: Context, npt_azimuth: int | None) -> xr.
         [*written, parameters.report],
         [*given_files(parameters), *(path for path, _ in expand(parameters.frames)), *files],
     )
+    check_output(parameters, context)
     record = describe_files(parameters, context, files, n_frames * len(groups))
     finished: xr.Dataset | None = None if parameters.overwrite else finished_result(output, record)
     if finished is not None:
@@ -182,6 +184,8 @@ def _groups(parameters: Merged) -> list[Group]:
     """
     files = expand(parameters.frames)
     goniometer = len(parameters.geometry) == 1 and _is_goniometer(parameters.geometry[0])
+    if not goniometer:
+        parameters.refuse(("positions",), "the geometries are PONI files, which no motor moves")
     if not goniometer and len(files) == len(parameters.geometry):
         return _groups_by_file(parameters, files)
     whole = _open(parameters, parameters.frames)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from friedel.core.errors import ParameterError
+from friedel.core.errors import DataError, ParameterError
 from friedel.core.units import unit_named
 from friedel.instrument import Geometry
 from friedel.kernels.scatter import PixelMap
@@ -42,12 +42,19 @@ def share_pixels(
     def slabs(function: Any) -> list[Any]:
         return each_slab(cut_slabs(geometry, plane, excluded), function, threads)
 
-    radial = radial_grid(
-        binning.n_radial,
-        binning.radial_range,
-        lambda: slabs(lambda slab: slab.radial_extent(binning.splitting)),
-        negative_allowed=plane.radial.signed,
-    )
+    try:
+        radial = radial_grid(
+            binning.n_radial,
+            binning.radial_range,
+            lambda: slabs(lambda slab: slab.radial_extent(binning.splitting)),
+            negative_allowed=plane.radial.signed,
+        )
+    except DataError:
+        if excluded.all():
+            raise
+        raise ParameterError(
+            f"unit is {binning.unit}: it is no finite number at any pixel that is not masked.", "Check its formula."
+        ) from None
     # A sector of a pattern is a cake of one azimuthal bin.
     azimuth = None
     if binning.cake or binning.azimuth_range is not None:

@@ -122,7 +122,7 @@ class Integration(Parameters):
     block_frames: PositiveInt | None = None
     """Frames in a block; by default as many as fill 64 MiB. Results do not depend on it."""
     output: Annotated[FilePath | None, Argument(alias="-o")] = None
-    """File to write: HDF5 (NeXus), or text if it ends in .xy, .dat, .chi or .fxye (numbered if there are several
+    """File to write: HDF5 (NeXus), or text if it ends in .xy, .xye, .dat, .chi or .fxye (numbered if there are several
     frames)."""
     format: Literal["friedel", "pyfai", "nxmonopd", "nxcansas", "nxazint1d"] = "friedel"
     """Layout of the HDF5 file: friedel's alone, or beside it that of pyFAI-integrate or of an application definition of
@@ -255,7 +255,7 @@ class CalculateImage(Parameters):
     """Image of a pattern or cake, as a detector would record it: the inverse of integration."""
 
     patterns: Annotated[FilePath, Argument(positional=True)]
-    """Patterns or cakes: a result of integrate1d or integrate2d, or text (.xy, .dat, .chi, .fxye)."""
+    """Patterns or cakes: a result of integrate1d or integrate2d, or text (.xy, .xye, .dat, .chi, .fxye)."""
     geometry: FilePath
     """Geometry, a PONI file."""
     unit: RadialUnit | None = None
