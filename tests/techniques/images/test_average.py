@@ -228,3 +228,18 @@ def test_what_cannot_be_done_is_told(scan, tmp_path):
         file["entry/sample/flux"][2] = 0
     with pytest.raises(DataError, match="flux is 0"):
         execute(frames=scan, monitor="flux")
+
+
+def test_a_cosmic_ray_in_the_first_frame_costs_no_accuracy(tmp_path):
+    frames = np.random.default_rng(3).normal(100.0, 3.0, (400, 4, 5))
+    frames[0, 1, 2] = 1e9
+    np.save(tmp_path / "frames.npy", frames)
+    found = execute(frames=tmp_path / "frames.npy", statistics=("std", "mean"))
+    np.testing.assert_allclose(found["std"], frames.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found["mean"], frames.mean(axis=0), rtol=1e-12)
+
+
+def test_values_that_an_image_cannot_hold_are_refused(tmp_path):
+    np.save(tmp_path / "bright.npy", np.full((2, 3, 4), 3e9))
+    with pytest.raises(OutputError, match="32 bits"):
+        execute(frames=tmp_path / "bright.npy", statistics=("mean",), output=tmp_path / "mean.cbf")

@@ -51,7 +51,6 @@ LONG_NAMES = {
     "trimmed_mean": "Mean of the values between two quantiles",
     "clipped_mean": "Mean of the values near the centre",
 }
-MOMENTS = ("mean", "sum", "std", "min", "max", "count")
 RANKS = ("median", "quantiles", "trimmed_mean")
 
 

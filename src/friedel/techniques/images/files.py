@@ -76,6 +76,13 @@ def store_image(path: Path, image: Floats, context: Context, overwrite: bool) ->
         write_image(path, image, overwrite=overwrite)
         return
     rounded = np.where(np.isfinite(image), np.rint(image), -1.0)
+    limits = np.iinfo(np.int32)
+    if rounded.min() < limits.min or rounded.max() > limits.max:
+        raise OutputError(
+            path,
+            f"values reach {rounded.min():g} to {rounded.max():g}: CBF holds whole numbers of 32 bits.",
+            "Write EDF, TIFF, npy or HDF5.",
+        )
     if not np.array_equal(rounded, image):
         context.progress.message(f"{path}: CBF holds whole numbers: values are rounded, -1 where there is none.")
     write_image(path, rounded.astype(np.int32), overwrite=overwrite)

@@ -2,8 +2,11 @@
 
 The spread is found from sums of d = value − pivot and d², where the pivot of a pixel is its value in the first frame:
 the cancellation in Σd² − (Σd)²/n is then that of the spread, not of the value itself (Chan, Golub & LeVeque, The
-American Statistician 37 (1983) 242). Frames are summed in groups whose size depends on the data only, and groups in
-order, so that results do not depend on who summed which group when.
+American Statistician 37 (1983) 242). A pivot far off, such as a cosmic ray, is itself one of the n values: it raises
+the spread by as much as it costs digits, and the variance is still exact to about n roundings.
+
+Frames are summed in groups whose size depends on the data only, and groups in order, so that results do not depend on
+who summed which group when.
 """
 
 from __future__ import annotations
