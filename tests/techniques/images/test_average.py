@@ -70,7 +70,7 @@ def test_trimmed_mean_leaves_out_both_ends(scan, frames):
 
 @pytest.mark.parametrize("center", ["mean", "median"])
 def test_clipped_mean_leaves_out_what_is_far(scan, frames, center):
-    result = execute(frames=scan, statistics=("clipped_mean",), cutoff=1.2, center=center)
+    result = execute(frames=scan, statistics=("clipped_mean",), clip_threshold=1.2, center=center)
     values = frames.astype(float)
     middle = getattr(np, center)(values, axis=0)
     near = np.abs(values - middle) <= 1.2 * values.std(axis=0)

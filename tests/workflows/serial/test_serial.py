@@ -173,8 +173,8 @@ def options(folder, **more):
 
 def test_find_peaks_writes_what_crystfel_reads(files) -> None:
     folder, frames, _ = files
-    counted = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_cutoff=6, output=folder / "peaks.cxi"))
-    result = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_cutoff=6))
+    counted = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_threshold=6, output=folder / "peaks.cxi"))
+    result = friedel.find_peaks(folder / "frames.h5", **options(folder, peak_threshold=6))
     np.testing.assert_array_equal(counted["n_peaks"], result["n_peaks"])
     with h5py.File(folder / "peaks.cxi") as file:
         group = file["entry_1/result_1"]
@@ -200,7 +200,7 @@ def test_find_peaks_writes_a_result(files) -> None:
 @pytest.mark.parametrize("polarization", [None, 0.9])
 def test_sparse_frames_are_within_their_bound(files, polarization) -> None:
     folder, frames, mask = files
-    more = {"keep_cutoff": CUTOFF, "noise": NOISE, "polarization": polarization, "peaks": True}
+    more = {"keep_threshold": CUTOFF, "readout_noise": NOISE, "polarization": polarization, "peaks": True}
     result = friedel.sparsify(folder / "frames.h5", **options(folder, output=folder / "sparse.h5", **more))
     assert 50 < float(result["n_stored"].mean()) < 0.05 * frames[0].size
     friedel.densify(folder / "sparse.h5", output=folder / "dense.h5")
@@ -219,7 +219,8 @@ def test_sparse_frames_are_within_their_bound(files, polarization) -> None:
 def test_stored_pixels_are_exact_and_nothing_is_lost_if_all_are_stored(files) -> None:
     folder, frames, mask = files
     friedel.sparsify(
-        folder / "frames.h5", **options(folder, output=folder / "all.h5", keep_cutoff=1e-6, noise=0, polarization=None)
+        folder / "frames.h5",
+        **options(folder, output=folder / "all.h5", keep_threshold=1e-6, readout_noise=0, polarization=None),
     )
     sparse = read_sparse(folder / "all.h5")
     for number in range(5):
@@ -281,7 +282,7 @@ def test_a_run_that_was_stopped_goes_on(files, monkeypatch, name) -> None:
         file.write(b"half a record")
     monkeypatch.setattr(InlineRunner, "stream", counting)
     with pytest.raises(OutputError, match="other parameters"):
-        task(folder / "frames.h5", **given | {"noise": 2.0})
+        task(folder / "frames.h5", **given | {"readout_noise": 2.0})
     task(folder / "frames.h5", **given)
     assert looked_at == [3] and not log.exists()
     whole = folder / f"whole_{name}"

@@ -90,7 +90,7 @@ def average_frames(
     delta_dummy: float = 0.0,
     quantiles: Sequence[float] = (0.25, 0.5, 0.75),
     trim: tuple[float, float] = (0.1, 0.9),
-    cutoff: float = 3.0,
+    clip_threshold: float = 3.0,
     center: str = "median",
 ) -> xr.Dataset:
     """Return statistics of frames in memory, pixel by pixel.
@@ -111,7 +111,7 @@ def average_frames(
         Fractions for "quantiles".
     trim : (float, float)
         Quantiles between which "trimmed_mean" averages.
-    cutoff : float
+    clip_threshold : float
         Standard deviations from the centre within which "clipped_mean" averages.
     center : {"median", "mean"}
         What "clipped_mean" measures distances from.
@@ -139,7 +139,7 @@ def average_frames(
     names_of_images = dict(zip(("mask", "dark", "flat"), images, strict=True))
     correction = FrameCorrection.build(stack.shape[1:], **names_of_images, dummy=dummy, delta_dummy=delta_dummy)
     factors = None if normalization is None else np.broadcast_to(np.asarray(normalization, float), (len(stack),))
-    wanted = Wanted(names, tuple(quantiles), trim, cutoff, center)
+    wanted = Wanted(names, tuple(quantiles), trim, clip_threshold, center)
     groups = [
         FrameGroup(stack[block.start : block.stop], None if factors is None else factors[block.start : block.stop])
         for block in cut_blocks(len(stack), group_size(stack[0].nbytes))
@@ -166,14 +166,14 @@ class Wanted:
     Attributes
     ----------
     names : tuple of str
-    quantiles, trim, cutoff, center
+    quantiles, trim, clip_threshold, center
         See `Average`.
     """
 
     names: tuple[str, ...]
     quantiles: tuple[float, ...]
     trim: tuple[float, float]
-    cutoff: float
+    clip_threshold: float
     center: str
 
     @property
@@ -184,7 +184,7 @@ class Wanted:
 
     def rank_plan(self, correction: FrameCorrection, factors: Floats | None) -> RankStatistics:
         """Return the plan for those."""
-        return RankStatistics(correction, self.ranked, self.quantiles, self.trim, self.cutoff, factors)
+        return RankStatistics(correction, self.ranked, self.quantiles, self.trim, self.clip_threshold, factors)
 
     def from_moments(
         self,
@@ -211,7 +211,7 @@ class Wanted:
         found = moment_statistics(sum_frames(MomentSums(correction, pivot)), pivot)
         if "clipped_mean" in remaining:
             # A second look at the frames, with limits that the first one gave.
-            reach = self.cutoff * found["std"] + ROUNDING * np.abs(found["mean"])
+            reach = self.clip_threshold * found["std"] + ROUNDING * np.abs(found["mean"])
             limits = np.nan_to_num(found["mean"] - reach), np.nan_to_num(found["mean"] + reach)
             clipped = moment_statistics(sum_frames(MomentSums(correction, pivot, limits)), pivot)
             found["clipped_mean"] = clipped["mean"]
@@ -223,7 +223,7 @@ def _statistics(
     parameters: Average, names: tuple[str, ...], source: FrameSource, correction: FrameCorrection, context: Context
 ) -> dict[str, Floats]:
     """Return the statistics of the frames of a source, shape (pixels, ...)."""
-    wanted = Wanted(names, parameters.quantiles, parameters.trim, parameters.cutoff, parameters.center)
+    wanted = Wanted(names, parameters.quantiles, parameters.trim, parameters.clip_threshold, parameters.center)
     factors = monitor_factors(source, parameters.monitor)
     n_pixels = source.full_shape[0] * source.full_shape[1]
 

@@ -47,13 +47,13 @@ class Average(FrameSeries):
 
     statistics: tuple[Statistic, ...] = ("mean",)
     """What to compute. trimmed_mean is the mean of the values between two quantiles (--trim), clipped_mean that of
-    the values within --cutoff standard deviations of the centre; std is the spread of the values, quantiles those
-    named by --quantiles."""
+    the values within --clip-threshold standard deviations of the centre; std is the spread of the values, quantiles
+    those named by --quantiles."""
     quantiles: tuple[Fraction, ...] = (0.25, 0.5, 0.75)
     """Quantiles to compute, 0 to 1."""
     trim: tuple[Fraction, Fraction] = (0.1, 0.9)
     """Quantiles between which values are averaged by trimmed_mean."""
-    cutoff: PositiveFloat = 3.0
+    clip_threshold: PositiveFloat = 3.0
     """Standard deviations from the centre within which values are averaged by clipped_mean."""
     center: Literal["mean", "median"] = "median"
     """Centre that clipped_mean measures distances from."""

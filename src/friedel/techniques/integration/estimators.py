@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 from friedel.core.errors import ParameterError
 from friedel.kernels.cuda_robust import CudaRobustScatter
@@ -15,7 +15,6 @@ from friedel.kernels.scatter import BinSums, Scatter
 Plan = Scatter | RobustScatter | CudaScatter | CudaRobustScatter
 """What sums frames: of the CPU, for frames in memory; of a GPU, for frames in its memory."""
 
-EstimatorName = Literal["mean", "sigma-clip", "percentile"]
 HYBRID = "hybrid"
 """Error model: the spread on the ring while outliers are clipped, the counts for the errors of what is left."""
 
@@ -24,7 +23,7 @@ HYBRID = "hybrid"
 class Mean:
     """The mean of all valid pixels."""
 
-    name: ClassVar[EstimatorName] = "mean"
+    name: ClassVar[str] = "mean"
     robust: ClassVar[bool] = False
 
     def sum(self, plan: Plan, frames: Any, error_model: str, **arguments: Any) -> BinSums:
@@ -40,20 +39,20 @@ class SigmaClip:
     Attributes
     ----------
     threshold : float
-        Pixels farther from the mean of their bin than this many spreads are dropped; in large bins Chauvenet's
-        criterion raises it.
+        Pixels farther from the mean of their bin than this many standard deviations are dropped; in large bins
+        Chauvenet's criterion raises it.
     iterations : int
         Most rounds of dropping.
     """
 
     threshold: float = 5.0
     iterations: int = 5
-    name: ClassVar[EstimatorName] = "sigma-clip"
+    name: ClassVar[str] = "sigma-clip"
     robust: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.threshold >= 1:
-            raise ParameterError(f"threshold is {self.threshold}.", "Give 1 or more spreads.")
+            raise ParameterError(f"threshold is {self.threshold}.", "Give 1 or more standard deviations.")
         if self.iterations < 0:
             raise ParameterError(f"iterations is {self.iterations}.", "Give 0 or more rounds of clipping.")
 
@@ -78,7 +77,7 @@ class Percentile:
 
     low: float = 50.0
     high: float = 50.0
-    name: ClassVar[EstimatorName] = "percentile"
+    name: ClassVar[str] = "percentile"
     robust: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from friedel.core.tasks import task
 from friedel.core.units import RadialUnit, UnitName
 
 SampleOrientation = Literal[1, 2, 3, 4, 5, 6, 7, 8]
-Fraction = Annotated[float, Field(ge=-1.0, le=1.0)]
+PolarizationFactor = Annotated[float, Field(ge=-1.0, le=1.0)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 EstimatorName = Annotated[
     Literal["mean", "sigma-clip", "percentile"],
@@ -54,7 +54,7 @@ class Integration(Parameters):
     estimator: EstimatorName = "mean"
     """What is made of the pixels of a bin: their mean, the mean without outliers, or that between two percentiles."""
     clip_threshold: Annotated[float, Field(ge=1.0)] = 5.0
-    """For sigma-clip: distance from the mean of the bin, in spreads, beyond which pixels are outliers."""
+    """For sigma-clip: distance from the mean of the bin, in standard deviations, beyond which pixels are outliers."""
     clip_iterations: NonNegativeInt = 5
     """For sigma-clip: how often outliers are dropped at most."""
     percentile: tuple[Percent, Percent] = (50.0, 50.0)
@@ -83,7 +83,7 @@ class Integration(Parameters):
     """Image of the relative efficiency of the pixels, divided by; the mean of several."""
     solid_angle: bool = True
     """Whether to correct for the solid angle of the pixels."""
-    polarization: Fraction | None = None
+    polarization: PolarizationFactor | None = None
     """Polarization factor, -1 to 1; about 0.95 to 0.99 at a synchrotron."""
     polarization_axis: float = 0.0
     """Angle of the plane of polarization to the horizontal in degrees."""
@@ -107,7 +107,7 @@ class Integration(Parameters):
     geometry says."""
     dummy: float | None = None
     """Value that marks invalid pixels; by default that of the detector."""
-    delta_dummy: float = 0.0
+    delta_dummy: NonNegativeFloat = 0.0
     """How far from the dummy values still mark invalid pixels."""
     negative: Literal["refuse", "keep", "mask"] = "refuse"
     """What to do about counts below zero when errors are Poisson's: refuse them, keep them, or leave the pixels out."""
@@ -266,7 +266,7 @@ class CalculateImage(Parameters):
     """Whether intensities are interpolated between bins, or those of the nearest bin."""
     solid_angle: bool = True
     """Whether the pattern was corrected for the solid angle of the pixels."""
-    polarization: Fraction | None = None
+    polarization: PolarizationFactor | None = None
     """Polarization factor that it was corrected with, -1 to 1."""
     polarization_axis: float = 0.0
     """Angle of the plane of polarization to the horizontal in degrees."""

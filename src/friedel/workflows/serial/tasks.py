@@ -23,14 +23,14 @@ class Spots(Integration):
     """What the background of a ring is: the mean without outliers, or that between two percentiles."""
     error_model: Literal["none", "poisson", "azimuthal", "hybrid"] = "azimuthal"
     """Spread of the pixels about the background: that on their ring, or that of counts."""
-    noise: NonNegativeFloat = 1.0
+    readout_noise: NonNegativeFloat = 1.0
     """Uncertainty of every pixel besides that spread, in corrected counts."""
-    peak_cutoff: PositiveFloat = 5.0
+    peak_threshold: PositiveFloat = 5.0
     """How far above the background the highest pixel of a peak lies, in uncertainties."""
     patch_size: Literal[3, 5, 7] = 3
     """Rows and columns in which a peak has its highest pixel."""
     connected: PositiveInt = 3
-    """How many pixels of that patch lie above the cutoff at least."""
+    """How many pixels of that patch lie above the threshold at least."""
 
 
 class FindPeaks(Spots):
@@ -43,10 +43,10 @@ class FindPeaks(Spots):
 class Sparsify(Spots):
     """Frames stored as the background of their rings and the pixels that differ from it.
 
-    Pixels that are not stored differ from the background by no more than the cutoff times their uncertainty.
+    Pixels that are not stored differ from the background by no more than the threshold times their uncertainty.
     """
 
-    keep_cutoff: PositiveFloat = 4.0
+    keep_threshold: PositiveFloat = 4.0
     """Distance from the background, in uncertainties, from which on pixels are stored, above or below it."""
     peaks: bool = False
     """Whether to find and store peaks too."""

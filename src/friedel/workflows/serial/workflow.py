@@ -50,7 +50,7 @@ def find_peaks(parameters: FindPeaks, context: Context) -> xr.Dataset:
     """Do the task ``find_peaks``; see `FindPeaks`."""
     context = context.on_cpu("Spots are found")
     source, record = _open(parameters, context)
-    finder = SpotFinder(_background(parameters, source, context), parameters.noise, search=_search(parameters))
+    finder = SpotFinder(_background(parameters, source, context), parameters.readout_noise, search=_search(parameters))
     with _find(finder, parameters, source, record, context) as log:
         result = _stored_peaks(log, parameters, source, record, context)
         log.remove()
@@ -106,8 +106,8 @@ def sparsify(parameters: Sparsify, context: Context) -> xr.Dataset:
     source, record = _open(parameters, context)
     background = _background(parameters, source, context)
     search = _search(parameters) if parameters.peaks else None
-    finder = SpotFinder(background, parameters.noise, parameters.keep_cutoff, search)
-    options = {"cutoff": parameters.keep_cutoff, "noise": parameters.noise}
+    finder = SpotFinder(background, parameters.readout_noise, parameters.keep_threshold, search)
+    options = {"cutoff": parameters.keep_threshold, "noise": parameters.readout_noise}
     with _find(finder, parameters, source, record, context) as log:
         text = "" if record is None else context.with_cost(record).to_json()
         write_sparse(parameters.output, log, background, options, source.dtype, text, parameters.overwrite)
@@ -168,7 +168,7 @@ def _background(parameters: Spots, source: FrameSource, context: Context) -> Rin
 
 
 def _search(parameters: Spots) -> PeakSearch:
-    return PeakSearch(parameters.peak_cutoff, parameters.patch_size, parameters.connected)
+    return PeakSearch(parameters.peak_threshold, parameters.patch_size, parameters.connected)
 
 
 @contextmanager
