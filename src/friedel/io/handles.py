@@ -25,6 +25,10 @@ MAX_HDF5_FILES = 16
 USER_FILTERS = 256
 """HDF5 filters from this number on are no part of HDF5; hdf5plugin brings those of the field."""
 
+OPEN_FOR_WRITING = ("SWMR", "already open for write")
+"""What HDF5 says of a file that a program writes, or wrote when it was killed; the words depend on its version."""
+TRUNCATED = "truncated file"
+
 H = TypeVar("H")
 
 
@@ -178,12 +182,12 @@ def hdf5_file(path: str, stamp: Stamp | None = None) -> Iterator[h5py.File]:
 
 
 def open_hdf5(path: str) -> h5py.File:
-    """Open an HDF5 file for reading, without locking it.
+    """Open an HDF5 file for reading, without locking it; also one that is being written in SWMR mode.
 
     Raises
     ------
     FileError
-        If it is missing, truncated or no HDF5 file.
+        If it is missing, truncated or no HDF5 file, or open for writing in a way that allows no reader.
     """
     import h5py
 
@@ -191,12 +195,12 @@ def open_hdf5(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
-        if "SWMR" not in str(error):
-            raise hdf5_error(path, error) from None
-    try:
-        return h5py.File(path, "r", locking=False, swmr=True)
-    except OSError as error:
-        raise hdf5_error(path, error) from None
+        problem = error
+    # A file that grows may look truncated to whoever does not know that it is in SWMR mode.
+    if any(words in str(problem) for words in (*OPEN_FOR_WRITING, TRUNCATED)):
+        with suppress(OSError):
+            return h5py.File(path, "r", locking=False, swmr=True)
+    raise hdf5_error(path, problem) from None
 
 
 @contextmanager
@@ -233,7 +237,14 @@ def damage_told(path: str) -> Iterator[None]:
 def hdf5_error(path: str, error: Exception) -> FileError:
     """Return what an error of the HDF5 library means to the user."""
     text = str(error)
-    if "truncated file" in text or "addr overflow" in text:
+    if any(words in text for words in OPEN_FOR_WRITING):
+        return FileError(
+            path,
+            "is open in the program that writes it, not in SWMR mode (or that program was killed): "
+            "HDF5 lets nobody read it.",
+            "Wait until it is closed, or write it in SWMR mode. If its program is gone: h5clear -s on a copy of it.",
+        )
+    if TRUNCATED in text or "addr overflow" in text:
         remedy = "Copy it again, or wait until it is written completely."
         return FileError(path, f"the HDF5 file is truncated ({text}).", remedy)
     if "signature not found" in text:

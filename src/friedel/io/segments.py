@@ -510,7 +510,11 @@ def _chunk_table(path: str, stamp: Stamp, dataset: str) -> Table:
 
 
 def _read_chunk_table(dataset: h5py.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
-    """Return offsets, sizes, and whether a chunk left out a filter."""
+    """Return offsets, sizes, and whether a chunk left out a filter.
+
+    Of a file in SWMR mode, chunks that were added since the dataset was opened are left out.
+    """
+    growing = dataset.file.swmr_mode
     leading = dataset.shape[:-2]
     strides = np.cumprod((1, *leading[:0:-1]), dtype=np.int64)[::-1] if leading else np.zeros(0, np.int64)
     n_frames = int(np.prod(leading, dtype=np.int64))
@@ -521,6 +525,8 @@ def _read_chunk_table(dataset: h5py.Dataset) -> tuple[NDArray[np.int64], NDArray
         place = chunk.chunk_offset[: len(leading)]
         index = sum(int(stride) * int(part) for stride, part in zip(strides, place, strict=True))
         if not 0 <= index < n_frames:
+            if growing:
+                return
             raise FileError(
                 dataset.file.filename,
                 f"the HDF5 file is damaged (a chunk of {dataset.name} lies at frame {index} of {n_frames}).",

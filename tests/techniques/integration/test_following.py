@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import friedel
-from friedel.core.errors import FriedelError, OutputError, ParameterError
+from friedel.core.errors import FileError, FriedelError, OutputError, ParameterError
 from friedel.instrument import Detector, Geometry
 from friedel.io import open_frames
 from friedel.io.following import follow
+from friedel.io.inspect import describe_file
 
 SHAPE = (60, 80)
 N = 24
@@ -68,6 +69,81 @@ def test_a_file_that_is_being_written_gives_every_frame_once_in_order(setup, mod
     whole = integrate(setup, setup / "whole.h5")
     np.testing.assert_array_equal(found.intensity, whole.intensity)
     assert [path.name for path in setup.iterdir() if path.name.startswith((".friedel", "out"))] == ["out.h5"]
+
+
+LIVE_WRITER = """
+import sys, select
+import h5py, hdf5plugin, numpy as np
+path, mode = sys.argv[1:3]
+frame = np.random.default_rng(0).poisson(20, (60, 80)).astype("u4")
+with h5py.File(path, "w", libver="latest") as file:
+    dataset = file.create_dataset("entry/data/data", (0, 60, 80), "u4", maxshape=(None, 60, 80), chunks=(1, 60, 80),
+                                  **hdf5plugin.Bitshuffle())
+    if mode == "swmr":
+        file.swmr_mode = True
+    number = 0
+    while not select.select([sys.stdin], [], [], 0.01)[0]:
+        dataset.resize(number + 1, axis=0)
+        dataset[number] = frame + number
+        file.flush()
+        number += 1
+        if number == 10:
+            print("ready", flush=True)
+"""
+
+
+@pytest.fixture
+def live_writer(setup):
+    """Start a program that writes frames into "scan.h5" until it is told to stop; ten are there."""
+    started = []
+
+    def start(mode):
+        command = [sys.executable, "-c", LIVE_WRITER, str(setup / "scan.h5"), mode]
+        writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(writer)
+        assert writer.stdout.readline() == "ready\n"
+        return writer
+
+    yield start
+    for writer in started:
+        writer.kill()
+        writer.communicate()
+
+
+def live_patterns(folder, count):
+    first = np.random.default_rng(0).poisson(20, SHAPE).astype("u4")
+    with h5py.File(folder / "whole.h5", "w") as file:
+        file["data"] = np.stack([first + number for number in range(count)])
+    return integrate(folder, folder / "whole.h5").intensity.values
+
+
+def test_a_file_in_swmr_mode_is_read_while_its_writer_goes_on(setup, live_writer):
+    writer = live_writer("swmr")
+    plain = integrate(setup, setup / "scan.h5")
+    followed = integrate(setup, setup / "scan.h5", follow=5.0, frame_range=f"0:{len(plain.intensity) + 10}")
+    assert describe_file(setup / "scan.h5").holds == "frames"
+    assert writer.poll() is None
+    assert len(plain.intensity) >= 10
+    assert len(followed.intensity) == len(plain.intensity) + 10
+    for found in (plain, followed):
+        np.testing.assert_array_equal(found.intensity, live_patterns(setup, len(found.intensity)))
+
+
+def test_frames_of_a_writer_that_was_killed_are_recovered(setup, live_writer):
+    writer = live_writer("swmr")
+    writer.kill()
+    writer.wait()
+    found = integrate(setup, setup / "scan.h5")
+    assert len(found.intensity) >= 10
+    np.testing.assert_array_equal(found.intensity, live_patterns(setup, len(found.intensity)))
+
+
+def test_what_hdf5_cannot_share_is_told(setup, live_writer):
+    writer = live_writer("latest")
+    with pytest.raises(FileError, match="not in SWMR mode"):
+        integrate(setup, setup / "scan.h5")
+    writer.communicate("stop")
+    assert len(integrate(setup, setup / "scan.h5").intensity) >= 10
 
 
 def test_it_ends_when_the_frames_that_are_asked_for_are_there(setup):
