@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -487,3 +488,20 @@ def test_text_does_not_drop_what_is_asked_for(scan, tmp_path, option) -> None:
 def test_what_has_no_effect_or_no_meaning_is_refused(scan, wrong) -> None:
     with pytest.raises(ParameterError, match=next(iter(wrong))):
         execute(integrate1d, **values(scan, **wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"incidence": math.nan},
+        {"incidence": 500.0},
+        {"tilt": math.inf},
+        {"polarization_axis": math.nan},
+        {"delta_dummy": -1.0},
+        {"delta_dummy": math.nan},
+        {"npt": 2.5},
+    ],
+)
+def test_numbers_without_meaning_are_refused(wrong) -> None:
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        integrate1d.parameters.parse({"frames": "a.h5", "geometry": "a.poni", **wrong})

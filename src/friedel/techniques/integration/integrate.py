@@ -136,6 +136,7 @@ def _integrate(parameters: Averages, context: Context, bins: MapOptions) -> xr.D
     context = for_estimator(parameters, context)
     if parameters.follow is None:
         return _integrate_frames(parameters, context, bins, open_scan(parameters), None)
+    check_output(parameters, context)
     with follow_frames(parameters, context, bins) as (source, followed):
         return _integrate_frames(parameters, context, bins, source, followed)
 
@@ -193,7 +194,6 @@ def follow_frames(
         wanted = None if stop is None else len(range(start, stop, step))
     if points is not None:
         wanted = points if wanted is None else min(wanted, points)
-    check_output(parameters, context)
     with tempfile.TemporaryDirectory(prefix=".friedel-", dir=_folder(parameters.output)) as folder:
         yield _follow(parameters, context, bins, wanted, accept, folder)
 

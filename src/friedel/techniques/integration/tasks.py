@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
+    FiniteFloat,
     ModelWrapValidatorHandler,
     NonNegativeFloat,
     NonNegativeInt,
@@ -67,9 +68,9 @@ class Integration(Parameters):
     """Lowest and highest azimuth in its unit; 170 -170 is the sector of 20 degrees across the cut."""
     azimuth_unit: UnitName = "chi_deg"
     """What azimuth_range and the second axis of a cake are in: an angle, qoop_nm^-1, exit_angle_vert_deg, ..."""
-    incidence: float = 0.0
+    incidence: Annotated[float, Field(ge=-90.0, le=90.0)] = 0.0
     """Angle between beam and surface in degrees, for units of grazing incidence."""
-    tilt: float = 0.0
+    tilt: FiniteFloat = 0.0
     """Angle of the surface about the beam in degrees, for units of grazing incidence."""
     sample_orientation: SampleOrientation = 1
     """Which way up the sample is on the detector: 1 upright, 3 upside down, 6 and 8 on a side, the others mirrored."""
@@ -85,7 +86,7 @@ class Integration(Parameters):
     """Whether to correct for the solid angle of the pixels."""
     polarization: PolarizationFactor | None = None
     """Polarization factor, -1 to 1; about 0.95 to 0.99 at a synchrotron."""
-    polarization_axis: float = 0.0
+    polarization_axis: FiniteFloat = 0.0
     """Angle of the plane of polarization to the horizontal in degrees."""
     sensor: str | None = None
     """What stops the photons: material and thickness, CdTe,750um; by default as the geometry says."""
