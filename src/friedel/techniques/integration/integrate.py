@@ -604,7 +604,7 @@ def _attributes(axis: Any) -> dict[str, str]:
     return {"units": axis.units, "source": axis.path}
 
 
-def check_output(parameters: Averages, context: Context) -> None:
+def check_output(parameters: Integration, context: Context) -> None:
     """Check that the file to write can hold what is asked for, before any work is done.
 
     Raises
