@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -235,6 +235,21 @@ class FrameSource:
             _check_selection(kept, inner, size, name)
             composed.append(slice(kept.start, kept[-1] + 1, kept.step))
         return composed[0], composed[1]
+
+    def coordinates(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return the axes as coordinates of a Dataset: those that move along ``frame``, those that do not as numbers.
+
+        Parameters
+        ----------
+        without : collection of str
+            Names that the Dataset has for something else.
+        """
+        found: dict[str, Any] = {}
+        for name, axis in (self.constants | self.axes).items():
+            attributes = {"units": axis.units, "source": axis.path}
+            moves = name in self.axes
+            found[name] = ("frame", axis.values, attributes) if moves else ((), axis.values[0], attributes)
+        return {name: value for name, value in found.items() if name not in without}
 
     def axis(self, name: str) -> Axis:
         """Return the axis called `name`, or found at that path in the file.

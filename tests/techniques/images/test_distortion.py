@@ -57,12 +57,14 @@ def detector_file(tmp_path) -> Path:
 def test_no_distortion_changes_nothing(tmp_path):
     frames = stack(3, *SHAPE)
     displaced(lambda y, x: (y, x)).save(tmp_path / "det.h5")
-    scan = nexus(tmp_path / "scan.h5", frames, samx=np.arange(3.0))
+    scan = nexus(tmp_path / "scan.h5", frames, samx=np.arange(3.0), samz=np.array(2.5))
     for task, name in ((undistort, "undistorted"), (distort, "distorted")):
         result = execute(task, frames=scan, detector=tmp_path / "det.h5")
         np.testing.assert_allclose(result[name], frames, rtol=2e-5)
         np.testing.assert_allclose(result["coverage"], 1, atol=1e-5)
         assert result["samx"].values.tolist() == [0, 1, 2]
+        assert result["samz"].dims == ()
+        assert float(result["samz"]) == 2.5
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4])

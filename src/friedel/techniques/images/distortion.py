@@ -195,9 +195,5 @@ def _labelled(arrays: dict[str, Any], coverage: NDArray[np.float32], source: Fra
         coverage,
         {"units": "", "long_name": "Part of the pixel that valid pixels of the frames overlap"},
     )
-    coords: dict[str, Any] = {
-        name: ("frame", axis.values, {"units": axis.units, "source": axis.path})
-        for name, axis in source.axes.items()
-        if name not in ("frame", "y", "x", *variables)
-    }
-    return xr.Dataset(variables, coords, {"default": next(iter(arrays))})
+    coordinates = source.coordinates(("frame", "y", "x", *variables))
+    return xr.Dataset(variables, coordinates, {"default": next(iter(arrays))})

@@ -595,13 +595,8 @@ def _masters(parameters: Integration, files: Sequence[str]) -> list[str]:
 
 def scan_axes(source: FrameSource) -> dict[str, Any]:
     """Return the axes of a scan as coordinates: those that move along ``frame``, those that do not without."""
-    moving = {name: ("frame", axis.values, _attributes(axis)) for name, axis in source.axes.items()}
-    still = {name: ((), axis.values[0], _attributes(axis)) for name, axis in source.constants.items()}
-    return {name: value for name, value in (still | moving).items() if name not in RESERVED}
-
-
-def _attributes(axis: Any) -> dict[str, str]:
-    return {"units": axis.units, "source": axis.path}
+    coordinates: dict[str, Any] = source.coordinates(RESERVED)
+    return coordinates
 
 
 def check_output(parameters: Integration, context: Context) -> None:
