@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,10 @@ def test_a_scan_that_stops_early_leaves_its_last_points_empty(setup) -> None:
         writer.kill()
     frames = found["frame_number"].values.ravel()
     assert frames[:15].tolist() == list(range(15)) and (frames[15:] < 0).all()
+    assert found.attrs["points_without_frame"] == 9
+    record = json.loads(found.attrs["provenance"])
+    assert record["notes"]["warnings"] == ["9 of 24 points have no frame: they are not a number."]
+    assert record["notes"]["scan"].startswith("4 lines of 6 points, always")
     assert np.isfinite(found["mean_intensity"].values.ravel()[:15]).all()
     assert np.isnan(found["intensity"].values.reshape(-1, 30)[15:]).all()
     assert not found["valid_fraction"].values.reshape(24, -1)[15:].any()
@@ -106,5 +111,7 @@ def test_what_would_be_wrong_in_the_end_is_told_at_once(setup) -> None:
         make(setup, "live.h5", follow=600.0, shape=(2, 2), regions=("ring=900:901",))
     with pytest.raises(ParameterError, match="monitor"):
         make(setup, "live.h5", follow=600.0, shape=(2, 2), monitor="diode")
+    with pytest.raises(ParameterError, match="cannot be written as"):
+        make(setup, "live.xy", follow=600.0, shape=(2, 2))
     with pytest.raises(DataError, match="no motors"):
         make(setup, "live.h5", follow=0.2)

@@ -336,3 +336,10 @@ def test_positions_say_where_they_are_counted_from(tmp_path) -> None:
     for name in ("peak_x", "peak_y"):
         assert "first pixel is at 0" in result[name].attrs["origin"]
     assert "origin" not in result["peak_snr"].attrs
+
+
+def test_a_name_that_promises_another_kind_of_file_is_refused(files) -> None:
+    folder, _, _ = files
+    for task, name in ((friedel.find_peaks, "peaks.xy"), (friedel.sparsify, "sparse.cxi"), (friedel.sparsify, "a.edf")):
+        with pytest.raises(ParameterError, match="cannot be written as"):
+            task(folder / "frames.h5", **options(folder, output=folder / name))

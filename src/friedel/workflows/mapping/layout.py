@@ -81,12 +81,24 @@ class MapLayout:
         """Say in words how the scan ran."""
         slow, fast = self.shape
         if slow == 1:
-            text = f"a line of {fast} points ({self.fast.label})"
+            text = f"a line of {fast} points{_named_in_brackets(self.fast)}"
         else:
             order = "back and forth" if self.snake else "always in the same direction"
-            text = f"{slow} lines ({self.slow.label}) of {fast} points ({self.fast.label}), {order}"
+            text = (
+                f"{slow} lines{_named_in_brackets(self.slow)} of {fast} points{_named_in_brackets(self.fast)}, {order}"
+            )
         text += f", {self.missing} points missing" if self.missing else ""
         return text + (f", {self.repeated} points measured twice" if self.repeated else "")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user of the map should know."""
+        found = []
+        if self.missing:
+            found.append(f"{self.missing} of {self.frames.size} points have no frame: they are not a number.")
+        if self.repeated:
+            found.append(f"{self.repeated} points were measured twice: the later frames are taken.")
+        return tuple(found)
 
     @classmethod
     def from_shape(
@@ -201,6 +213,10 @@ class MapLayout:
         if named.get("slow", self.slow.name) == self.slow.name and named.get("fast", self.fast.name) == self.fast.name:
             return self
         return replace(self, frames=np.ascontiguousarray(self.frames.T), slow=self.fast, fast=self.slow)
+
+
+def _named_in_brackets(axis: MapAxis) -> str:
+    return f" ({axis.name})" if axis.name else ""
 
 
 def _named(axes: Mapping[str, AxisLike], role: str, name: str, mismatched: Mapping[str, int]) -> str:

@@ -18,6 +18,7 @@ from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument.scan_layout import NO_FRAME
 from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, write_dataset
+from friedel.io.recognise import check_ending
 from friedel.techniques.integration.integrate import (
     Followed,
     build_map,
@@ -66,6 +67,7 @@ def diffraction_map(parameters: DiffractionMap, context: Context) -> xr.Dataset:
     for note in parameters.notes:
         context.progress.message(note)
     context = for_estimator(parameters, context)
+    check_ending(parameters.output)
     if parameters.follow is None:
         return _map_frames(parameters, context, open_scan(parameters), None)
 
@@ -89,6 +91,8 @@ def _map_frames(
     refuse_to_replace_inputs([parameters.output, parameters.report], input_files(parameters, source))
     layout = find_layout(parameters, source)
     context.progress.message(f"Scan: {layout.describe()}.")
+    for warning in layout.warnings:
+        context.progress.warn(warning)
     factors = normalization_factors(parameters, source)
     record = describe_inputs(parameters, context, source) or _unrecorded(parameters, context)
     if not parameters.overwrite and Path(parameters.output).exists():
@@ -179,7 +183,13 @@ def _map(
         result = assemble(layout, radial_map, arrays, analysis, maps, mean)
         if SKIPPED in arrays:
             result.attrs["skipped_frames"] = ranges_of(skipped)
-        notes = {"scan": layout.describe(), "motors": {"slow": layout.slow.name, "fast": layout.fast.name}}
+        notes: dict[str, Any] = {
+            "scan": layout.describe(),
+            "motors": {"slow": layout.slow.name, "fast": layout.fast.name},
+        }
+        if layout.warnings:
+            notes["warnings"] = list(layout.warnings)
+        result.attrs["points_without_frame"] = layout.missing
         result.attrs["provenance"] = context.with_cost(record.with_notes(**notes)).to_json()
 
         def write(file: Any) -> None:

@@ -16,6 +16,7 @@ from friedel.core.context import Context
 from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.io import FrameSource, FrameWriter, MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
+from friedel.io.recognise import check_ending
 from friedel.io.segments import StoredFrames
 from friedel.techniques.integration.imaging import BYTES_PER_PIXEL, NumberedSource
 from friedel.techniques.integration.integrate import (
@@ -151,6 +152,7 @@ def _open(parameters: Spots, context: Context) -> tuple[FrameSource, Provenance 
     parameters.refuse(("monitor", "normalization_factor"), "spots are found in frames as they were recorded")
     parameters.refuse(("format",), "it is a layout of patterns")
     output = parameters.output
+    check_ending(output, *((CXI,) if isinstance(parameters, FindPeaks) else ()))
     source = open_scan(parameters)
     refuse_to_replace_inputs([output, parameters.report], input_files(parameters, source))
     if output is not None and Path(output).exists() and not parameters.overwrite:
