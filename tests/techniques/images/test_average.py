@@ -243,3 +243,12 @@ def test_values_that_an_image_cannot_hold_are_refused(tmp_path):
     np.save(tmp_path / "bright.npy", np.full((2, 3, 4), 3e9))
     with pytest.raises(OutputError, match="32 bits"):
         execute(frames=tmp_path / "bright.npy", statistics=("mean",), output=tmp_path / "mean.cbf")
+
+
+def test_options_of_statistics_that_are_not_asked_for_are_refused(scan):
+    given = {"quantiles": (0.5,), "trim": (0.2, 0.8), "clip_threshold": 2.0, "center": "mean"}
+    for name, value in given.items():
+        with pytest.raises(ParameterError, match=f"{name} is .*not among the statistics"):
+            execute(frames=scan, statistics=("mean",), **{name: value})
+    with pytest.raises(ParameterError, match="do not ascend"):
+        execute(frames=scan, statistics=("trimmed_mean",), trim=(0.8, 0.2))

@@ -51,6 +51,8 @@ LONG_NAMES = {
     "trimmed_mean": "Mean of the values between two quantiles",
     "clipped_mean": "Mean of the values near the centre",
 }
+OPTIONS = {("quantiles",): "quantiles", ("trim",): "trimmed_mean", ("clip_threshold", "center"): "clipped_mean"}
+"""Parameters, and the statistic that they are for."""
 RANKS = ("median", "quantiles", "trimmed_mean")
 
 
@@ -59,6 +61,11 @@ def average(parameters: Average, context: Context) -> xr.Dataset:
     names = tuple(dict.fromkeys(parameters.statistics))
     if not names:
         raise ParameterError("statistics is empty.", "Name at least one, such as mean.")
+    for options, statistic in OPTIONS.items():
+        if statistic not in names:
+            parameters.refuse(options, f"it is for {statistic}, which is not among the statistics")
+    if parameters.trim[0] > parameters.trim[1]:
+        raise ParameterError(f"trim is {parameters.trim}: the quantiles do not ascend.", "Give the lower one first.")
     context = context.on_cpu("Statistics are computed")
     source = open_frames(parameters.frames, dataset=parameters.dataset, frames=parameters.frame_range)
     written: list[str | Path | None] = [*_image_files(parameters, names)] or [parameters.output]
