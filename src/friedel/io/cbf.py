@@ -88,6 +88,8 @@ def parse_header(head: bytes, path: str) -> CbfHeader | None:
         size = int(fields["x-binary-size"])
         type_name = fields.get("x-binary-element-type", "signed 32-bit integer").strip('"').lower()
         dtype = np.dtype(ELEMENT_TYPES[type_name])
+        if min(rows, columns, size) < 1:
+            raise ValueError(f"an image of {rows} x {columns} pixels in {size} bytes")
     except (KeyError, ValueError) as error:
         raise FileError(
             path, f"the CBF header is incomplete or has an unknown value: {error}.", "Write the file again."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -37,6 +38,9 @@ Region = tuple[slice, slice]
 Paths = str | Path | Sequence[str | Path]
 CHECKED_AT_OPEN = 2000
 """Single-image files whose headers are compared when they are opened; of longer lists, as many spread over the list."""
+
+COMPARED = 9
+"""So many CBF headers say what the images of a series are, where some may be damaged."""
 
 CBF_MOTORS = ("Start_angle", "Phi", "Chi", "Omega", "Kappa", "Alpha", "Exposure_time", "Flux")
 """Values of PILATUS headers that may change from frame to frame; angles in degrees, time in s."""
@@ -410,7 +414,7 @@ def open_frames(
         Whether CBF images are compared with the checksum in their header; it costs more than decoding them.
     incomplete : bool
         Whether frames may be missing or damaged that can be told from the others: chunks that were never written, CBF
-        files after the first. Then only reading them is an error.
+        and other single images that are damaged or of another shape. Then only reading them is an error.
 
     Returns
     -------
@@ -433,7 +437,7 @@ def open_frames(
     locations = expand(paths)
     opened = _Opened()
     sampled = _sample(len(locations), CHECKED_AT_OPEN)
-    first_cbf: CbfFrame | None = None
+    first_cbf = _typical_cbf(locations, checksum) if incomplete else None
     for number, (path, inside) in enumerate(locations):
         # Long lists of CBF files: those between the samples are taken to be like the first, and checked when read.
         if number not in sampled and first_cbf is not None and path.endswith(".cbf") and inside is None:
@@ -449,9 +453,30 @@ def open_frames(
             if not incomplete or first_cbf is None or not path.endswith(".cbf"):
                 raise
             segment, found = replace(first_cbf, path=path), FoundAxes()
+        known = first_cbf or (opened.segments[0] if opened.segments else segment)
+        if incomplete and isinstance(segment, CbfFrame | FabioFrames) and segment.n_frames == 1:
+            segment = replace(segment, frame_shape=known.frame_shape)  # reading it tells another shape
         first_cbf = first_cbf or (segment if isinstance(segment, CbfFrame) else None)
         opened.add([segment], found)
     return opened.source().select(frames, roi)
+
+
+def _typical_cbf(locations: Sequence[tuple[str, str | None]], checksum: bool) -> CbfFrame | None:
+    """Return the first CBF image that has the shape and type of most of the first that can be read, if there are any.
+
+    It stands for those that cannot be read, wherever in the series they are.
+    """
+    sound: list[CbfFrame] = []
+    for path, inside in locations:
+        if inside is None and path.endswith(".cbf") and len(sound) < COMPARED:
+            with suppress(FileError):
+                header = cbf.read_header(path)
+                if is_byte_offset(header):
+                    sound.append(CbfFrame(path, header.shape, header.dtype, checksum))
+    if not sound:
+        return None
+    kinds = [(image.frame_shape, image.dtype) for image in sound]
+    return sound[kinds.index(max(kinds, key=kinds.count))]
 
 
 def _sample(count: int, limit: int) -> set[int] | range:

@@ -250,7 +250,7 @@ def is_byte_offset(header: cbf.CbfHeader) -> bool:
 
 def _other_shape(path: str, shape: Any, dtype: Any, wanted: Any, wanted_type: Any) -> DataError:
     return DataError(
-        f"{path}: the image is {shape[0]} x {shape[1]} ({dtype}), the frames before it are "
+        f"{path}: the image is {shape[0]} x {shape[1]} ({dtype}), the other frames are "
         f"{wanted[0]} x {wanted[1]} ({wanted_type}).",
         "Leave the file out, or process it apart.",
     )

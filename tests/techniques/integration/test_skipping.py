@@ -107,6 +107,48 @@ def test_images_that_are_truncated_empty_or_gone_are_skipped(scan):
     np.testing.assert_array_equal(found.intensity[kept], whole.intensity[kept])
 
 
+def cut_in_header(content):
+    return content[:200]
+
+
+def negative_rows(content):
+    return content.replace(b"Second-Dimension: 60", b"Second-Dimension: -6")
+
+
+@pytest.mark.parametrize("number", [0, 5])
+@pytest.mark.parametrize("spoil", [lambda _: b"", cut_in_header, negative_rows])
+def test_a_spoilt_header_is_skipped_wherever_it_is(scan, number, spoil):
+    folder, frames = scan
+    paths = [folder / f"image_{place:03d}.cbf" for place in range(N)]
+    for path, frame in zip(paths, frames, strict=True):
+        write_cbf(path, frame)
+    whole = integrate(folder, paths)
+    paths[number].write_bytes(spoil(paths[number].read_bytes()))
+    with pytest.raises(FriedelError, match=paths[number].name):
+        integrate(folder, paths)
+    found = integrate(folder, paths, on_error="skip")
+    assert found.attrs["skipped_frames"] == str(number)
+    np.testing.assert_array_equal(np.delete(found.intensity, number, 0), np.delete(whole.intensity, number, 0))
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_an_image_of_another_shape_is_skipped(scan, number):
+    folder, frames = scan
+    paths = [folder / f"image_{place:03d}.cbf" for place in range(N)]
+    for place, (path, frame) in enumerate(zip(paths, frames, strict=True)):
+        write_cbf(path, frame[:40] if place == number else frame)
+    found = integrate(folder, paths, on_error="skip")
+    assert found.attrs["skipped_frames"] == str(number)
+
+
+def test_files_of_which_none_can_be_read_are_no_scan(scan):
+    folder, _ = scan
+    for name in ("a.cbf", "b.cbf"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(FriedelError, match=r"a\.cbf"):
+        integrate(folder, [folder / "a.cbf", folder / "b.cbf"], on_error="skip")
+
+
 def test_what_is_wrong_with_skipped_frames_is_told(scan, capsys):
     from friedel.apps.cli.main import run
 
