@@ -348,3 +348,8 @@ def test_a_name_that_promises_another_kind_of_file_is_refused(files) -> None:
     for task, name in ((friedel.find_peaks, "peaks.xy"), (friedel.sparsify, "sparse.cxi"), (friedel.sparsify, "a.edf")):
         with pytest.raises(ParameterError, match="cannot be written as"):
             task(folder / "frames.h5", **options(folder, output=folder / name))
+
+
+def test_dense_frames_go_to_hdf5(tmp_path) -> None:
+    with pytest.raises(ParameterError, match=r"dense\.edf: results cannot be written as \.edf"):
+        friedel.densify(tmp_path / "sparse.h5", output=tmp_path / "dense.edf")

@@ -128,6 +128,7 @@ def densify(parameters: Densify, context: Context) -> xr.Dataset:
     """Do the task ``densify``; see `Densify`."""
     context = context.on_cpu("Frames are made dense")
     refuse_to_replace_inputs([parameters.output], [parameters.frames])
+    check_ending(parameters.output)
     sparse = read_sparse(parameters.frames)
     if Path(parameters.output).exists() and not parameters.overwrite:
         raise OutputError(parameters.output, "exists already.", "Choose another name, or allow to overwrite it.")
