@@ -74,14 +74,14 @@ static size_t gather(const std::vector<Bytes> &buffers, WritableBytes out, Row<u
 }
 
 // Copy a chunk and note on the way where the length of each block lies in it, then the plain rest. Returns the elements of
-// a whole block, or 0 if the chunk is damaged or the table too small. Without `out` nothing is copied.
+// a whole block, or 0 if the chunk is damaged or the table too small.
 static uint32_t copy_chunk(const uint8_t *data, size_t size, size_t element_size, size_t n, uint8_t *out, uint32_t *table,
                            size_t table_size) {
     Bslz4 chunk;
     if (size > UINT32_MAX || chunk.open(data, size, element_size, n) || chunk.block > UINT32_MAX) return 0;
     const size_t blocks = (n / 8 * 8 + chunk.block - 1) / chunk.block;
     if (blocks + 1 > table_size) return 0;
-    size_t copied = out ? 0 : size;
+    size_t copied = 0;
     for (size_t b = 0; b < blocks; ++b) {
         const uint8_t *coded;
         size_t coded_size;
@@ -97,8 +97,56 @@ static uint32_t copy_chunk(const uint8_t *data, size_t size, size_t element_size
     }
     table[blocks] = static_cast<uint32_t>(chunk.in - data);
     if (static_cast<size_t>(chunk.end - chunk.in) < n % 8 * element_size) return 0;
-    if (copied < size) copy_past_caches(out + copied, data + copied, size - copied);
+    copy_past_caches(out + copied, data + copied, size - copied);
     return static_cast<uint32_t>(chunk.block);
+}
+
+// Some chunks of which it is noted where their blocks lie. Each length says where the next one is, and lies in memory that
+// no cache holds: so several chunks are walked in turn, and each waits for its next length while the others go on.
+constexpr size_t walked_together = 16;
+
+struct Walk {
+    Bslz4 chunk;
+    const uint8_t *data = nullptr;
+    uint32_t *table = nullptr;
+    size_t blocks = 0;
+    bool good = false;
+
+    void open(const uint8_t *from, size_t size, size_t element_size, size_t n, uint32_t *to, size_t table_size) {
+        data = from;
+        table = to;
+        good = size <= UINT32_MAX && !chunk.open(data, size, element_size, n) && chunk.block <= UINT32_MAX;
+        if (!good) return;
+        blocks = (n / 8 * 8 + chunk.block - 1) / chunk.block;
+        good = blocks + 1 <= table_size;
+    }
+    void step(size_t block) {
+        if (!good || block >= blocks) return;
+        const uint8_t *coded;
+        size_t coded_size;
+        table[block] = static_cast<uint32_t>(chunk.in - data);
+        good = chunk.next(coded, coded_size);
+        __builtin_prefetch(chunk.in);
+    }
+    uint32_t close(size_t rest) {
+        if (!good || static_cast<size_t>(chunk.end - chunk.in) < rest) return 0;
+        table[blocks] = static_cast<uint32_t>(chunk.in - data);
+        return static_cast<uint32_t>(chunk.block);
+    }
+};
+
+static void note_blocks(const std::vector<Bytes> &buffers, size_t first, size_t last, size_t element_size, size_t n, Tables tables,
+                        Row<uint32_t> blocks) {
+    Walk walks[walked_together];
+    size_t most = 0;
+    for (size_t f = first; f < last; ++f) {
+        walks[f - first].open(buffers[f].data(), buffers[f].size(), element_size, n, tables.data() + f * tables.shape(1),
+                              tables.shape(1));
+        most = std::max(most, walks[f - first].blocks);
+    }
+    for (size_t block = 0; block < most; ++block)
+        for (size_t f = first; f < last; ++f) walks[f - first].step(block);
+    for (size_t f = first; f < last; ++f) blocks(f) = walks[f - first].close(n % 8 * element_size);
 }
 
 static size_t gather_chunks(const std::vector<Bytes> &buffers, size_t element_size, size_t n, WritableBytes out,
@@ -106,9 +154,17 @@ static size_t gather_chunks(const std::vector<Bytes> &buffers, size_t element_si
     if (buffers.size() > tables.shape(0) || buffers.size() > blocks.size()) throw nb::value_error("the tables are too small");
     const size_t used = place_buffers(buffers, out, starts);
     nb::gil_scoped_release release;
+    if (!copied) {
+        const size_t count = buffers.size();
+        parallel_for((count + walked_together - 1) / walked_together, threads, [&](size_t group) {
+            const size_t first = group * walked_together;
+            note_blocks(buffers, first, std::min(first + walked_together, count), element_size, n, tables, blocks);
+        });
+        return used;
+    }
     parallel_for(buffers.size(), threads, [&](size_t f) {
-        blocks(f) = copy_chunk(buffers[f].data(), buffers[f].size(), element_size, n,
-                               copied ? out.data() + starts(f) : nullptr, tables.data() + f * tables.shape(1), tables.shape(1));
+        blocks(f) = copy_chunk(buffers[f].data(), buffers[f].size(), element_size, n, out.data() + starts(f),
+                               tables.data() + f * tables.shape(1), tables.shape(1));
     });
     return used;
 }
