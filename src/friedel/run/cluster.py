@@ -7,6 +7,7 @@ default, bounds how often).
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections import deque
@@ -39,12 +40,18 @@ def _hold(*job: Any) -> tuple[Any, ...]:
 
 
 def process_block(job: Job, block: Block) -> Any:
-    """Do one block in a worker; return its result only if the worker cannot store it itself."""
+    """Do one block in a worker; return its result only if the worker cannot store it itself.
+
+    A problem with the data is returned too: raised, it would be reported by the worker, with its traceback.
+    """
     source, plan, sink = job
-    result = plan(source.read(block))
-    if not sink.shared:
-        return result
-    sink.write(block, result)
+    try:
+        result = plan(source.read(block))
+        if not sink.shared:
+            return result
+        sink.write(block, result)
+    except FriedelError as error:
+        return error
     return None
 
 
@@ -123,7 +130,10 @@ class ClusterRunner:
 
 def _result_of(future: Any, block: Block) -> Any:
     if future.status == "finished":
-        return future.result()
+        result = future.result()
+        if isinstance(result, FriedelError):
+            raise result
+        return result
     error = future.exception() if future.status == "error" else None
     if isinstance(error, FriedelError):
         raise error
@@ -163,7 +173,13 @@ def open_cluster_runner(cluster: str | None, scheduler: str | None) -> Iterator[
                 f"No Dask scheduler answers at {address}: {error}", "Give its address, like tcp://127.0.0.1:8786."
             ) from None
         _check_versions(client)
+        client.run(_expect_cancellation)
         yield ClusterRunner(client)
+
+
+def _expect_cancellation() -> None:
+    """Keep a worker from warning of blocks that are given up because of a problem with another one."""
+    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 
 
 def _check_versions(client: Any) -> None:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import hdf5plugin
 import numpy as np
@@ -161,6 +164,20 @@ def test_what_is_wrong_with_skipped_frames_is_told(scan, capsys):
     assert code == 0
     assert "1 of 20 frames were skipped" in told
     assert "frame 3:" in told
+
+
+def test_a_damaged_chunk_met_on_a_cluster_is_told_once(scan):
+    pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    folder, _ = scan
+    damage(folder / "scan.h5", 3)
+    program = "import sys; from friedel.apps.cli.main import main; main(sys.argv[1:])"
+    options = ["--geometry", "setup.poni", "--npt", "30", "--block-frames", "1", "--cluster", "local:2", "-o", "out.h5"]
+    command = [sys.executable, "-c", program, "integrate1d", "scan.h5", *options]
+    told = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == DataError.exit_code
+    assert "frame 3:" in told.stderr
+    assert "distributed" not in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 def test_a_scan_of_which_nothing_can_be_read_gives_empty_patterns(scan):
