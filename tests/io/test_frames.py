@@ -555,3 +555,21 @@ def test_ranges_in_text():
     assert parse_range("-1", "layers") == slice(-1, None)
     with pytest.raises(ParameterError, match="layers: 'a:b' is no range"):
         parse_range("a:b", "layers")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "problem"),
+    [
+        ("entry/monitor", r"entry/monitor is no stack of images: it has the shape \(5\)"),
+        ("entry/title", "entry/title is no stack of images"),
+        ("entry/nothing", r"entry/nothing holds 0 frames \(0 x 60 x 80\)"),
+        (None, "entry/nothing holds 0 frames"),
+    ],
+)
+def test_a_dataset_without_images_is_told_by_its_shape(tmp_path, dataset, problem):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["entry/monitor"] = np.arange(5.0)
+        file["entry/title"] = "powder"
+        file["entry/nothing"] = np.zeros((0, 60, 80), "u4")
+    with pytest.raises(DataError, match=problem):
+        open_frames(tmp_path / "scan.h5", dataset=dataset)

@@ -67,3 +67,8 @@ def test_bad_input(tmp_path):
         read_image(tmp_path / "line.npy")
     with pytest.raises(FileError, match="no such file"):
         read_image(tmp_path / "none.edf")
+
+
+def test_a_device_is_no_image():
+    with pytest.raises(FileError, match="is a device or a pipe"):
+        read_image("/dev/zero")

@@ -45,7 +45,7 @@ def stamp_of(path: str) -> Stamp:
     Raises
     ------
     FileError
-        If it is missing, is a folder, or may not be looked at.
+        If it is missing, is no file (but a folder, a device, a pipe), or may not be looked at.
     """
     try:
         status = Path(path).stat()
@@ -55,6 +55,8 @@ def stamp_of(path: str) -> Stamp:
         raise FileError(path, f"{error.strerror}.", "Check the path and the permissions.") from None
     if Path(path).is_dir():
         raise FileError(path, "is a folder.", f"Name the files, for example {path}/*.cbf or {path}/*.h5.")
+    if not Path(path).is_file():
+        raise FileError(path, "is a device or a pipe, no file.", "Name a file; write what a program gives to one.")
     return Stamp(status.st_size, status.st_mtime_ns)
 
 

@@ -83,6 +83,7 @@ def find_stack(file: h5py.File, dataset: str | None) -> Stack:
     if dataset is not None:
         item = _follow(file, dataset)
         if is_dataset(item):
+            _check_images(file, dataset, item)
             return _stack((dataset,), (item,))
         if not is_group(item):
             raise DataError(f"{file.filename}::{dataset} holds no values.", "Choose another dataset.")
@@ -94,6 +95,22 @@ def find_stack(file: h5py.File, dataset: str | None) -> Stack:
     if default is not None and not any(stack.rank[:2] == (True, True) for stack in found):
         return default
     return _best(file, found, file.filename)
+
+
+def _check_images(file: h5py.File, path: str, item: h5py.Dataset) -> None:
+    if is_image_stack(item, explicit=True):
+        return
+    where = f"{file.filename}::{path}"
+    if len(item.shape) >= 2 and item.size == 0 and item.dtype.kind in "iuf":
+        raise DataError(f"{where} holds 0 frames ({_shown(item.shape)}).", "Wait until frames are written.")
+    raise DataError(
+        f"{where} is no stack of images: it has the shape ({_shown(item.shape)}) and the type {item.dtype}.",
+        "friedel info shows what the file holds; choose another dataset.",
+    )
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "one value"
 
 
 def _stack(paths: tuple[str, ...], items: tuple[Any, ...], signal: bool = False) -> Stack:
@@ -214,6 +231,9 @@ def _best(file: h5py.File, found: list[Stack], where: str) -> Stack:
         broken = next((node.item for node in walk(file) if isinstance(node.item, BrokenLink)), None)
         if broken is not None:
             raise broken.error(file.filename)
+        for node in walk(file):
+            if is_dataset(node.item) and len(node.item.shape) > 2 and node.item.size == 0:
+                _check_images(file, node.path, node.item)
         raise FileError(
             file.filename, "holds no stack of images.", "friedel info shows what it holds; name one as FILE::/path."
         )
