@@ -178,8 +178,13 @@ def open_cluster_runner(cluster: str | None, scheduler: str | None) -> Iterator[
 
 
 def _expect_cancellation() -> None:
-    """Keep a worker from warning of blocks that are given up because of a problem with another one."""
+    """Keep a worker from telling of blocks that are given up, and of a scheduler that leaves before it."""
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+    logging.getLogger("distributed.worker").addFilter(_is_no_heartbeat)
+
+
+def _is_no_heartbeat(record: logging.LogRecord) -> bool:
+    return "heartbeat" not in str(record.msg)
 
 
 def _check_versions(client: Any) -> None:
