@@ -34,7 +34,7 @@ def test_statistics_are_those_of_pyfai() -> None:
     dark, flat = rng.uniform(5, 10, (30, 40)), rng.uniform(0.5, 2, (30, 40))
     theirs = run_peer(CODE, frames=frames, dark=dark, flat=flat)
     names = ("mean", "median", "min", "max", "sum", "std", "trimmed_mean", "clipped_mean")
-    ours = average_frames(frames, names, dark=dark, flat=flat, trim=(0.2, 0.9), cutoff=1.5)
+    ours = average_frames(frames, names, dark=dark, flat=flat, trim=(0.2, 0.9), clip_threshold=1.5)
     for name in names:
         other = {"trimmed_mean": "quantiles", "clipped_mean": "clipped"}.get(name, name)
         np.testing.assert_allclose(ours[name], theirs[other], rtol=1e-5, err_msg=name)
