@@ -106,6 +106,8 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
     usage = Usage(time.perf_counter() - started, peak_memory())
     if report:
         from friedel.apps.report import write_report
+        from friedel.io.images import IMAGE_ENDINGS
 
-        write_report(output or result, report, usage=usage, overwrite=overwrite)
+        stored = output and Path(output).suffix.lower() not in IMAGE_ENDINGS  # images hold no description
+        write_report(output if stored else result, report, usage=usage, overwrite=overwrite)
     return result, usage

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from friedel.core.context import Context
 from friedel.core.errors import DataError, FileError, OutputError, ParameterError
 
 from .frames import open_frames
 from .handles import stamp_of
 from .nexus import replacing
 from .recognise import recognise, split_location
+
+IMAGE_ENDINGS = (".edf", ".tif", ".tiff", ".cbf", ".npy")
+"""Of the files that images can be written to."""
 
 
 def read_image(path: str | Path, *, average: bool = False) -> NDArray[Any]:
@@ -112,7 +116,7 @@ def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = True
     values = np.asarray(image)
     values = values.astype(np.uint8) if values.dtype == bool else values
     ending = Path(path).suffix.lower()
-    if ending not in (".edf", ".tif", ".tiff", ".cbf", ".npy"):
+    if ending not in IMAGE_ENDINGS:
         raise ParameterError(f"Images cannot be written as {ending!r}.", "Choose .edf, .tif, .cbf or .npy.")
     if ending == ".cbf":
         values = _whole_numbers(path, values)
@@ -125,6 +129,28 @@ def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = True
             _fabio_image(ending, values).write(temporary)
         except (TypeError, ValueError, KeyError) as error:
             raise OutputError(path, f"{ending} cannot hold {values.dtype} ({error}).", "Convert it.") from None
+
+
+def store_image(path: Path, image: NDArray[np.floating[Any]], context: Context, overwrite: bool) -> None:
+    """Write an image; CBF has whole numbers, and -1 where there is no value, of which the user is told."""
+    if path.suffix.lower() != ".cbf":
+        write_image(path, image, overwrite=overwrite)
+        return
+    rounded = np.where(np.isfinite(image), np.rint(image), -1.0)
+    if np.any(rounded[np.isfinite(image)] == -1) and not np.isfinite(image).all():
+        raise OutputError(
+            path, "counts of -1 and pixels without a value would be the same in CBF.", "Write EDF, TIFF, npy or HDF5."
+        )
+    limits = np.iinfo(np.int32)
+    if rounded.min() < limits.min or rounded.max() > limits.max:
+        raise OutputError(
+            path,
+            f"values reach {rounded.min():g} to {rounded.max():g}: CBF holds whole numbers of 32 bits.",
+            "Write EDF, TIFF, npy or HDF5.",
+        )
+    if not np.array_equal(rounded, image):
+        context.progress.message(f"{path}: CBF holds whole numbers: values are rounded, -1 where there is none.")
+    write_image(path, rounded.astype(np.int32), overwrite=overwrite)
 
 
 def _whole_numbers(path: str | Path, values: NDArray[Any]) -> NDArray[np.int32]:

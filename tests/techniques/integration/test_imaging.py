@@ -175,10 +175,11 @@ def test_a_cake_is_filled_along_rings_first() -> None:
     cake = np.full((4, 5), np.nan, np.float32)
     cake[1, 0], cake[3, 0] = 10, 30
     cake[:, 2] = 5
-    filled = filled_cake(cake, closed=True)
+    filled = filled_cake(cake, closed=True, span=1)
     np.testing.assert_allclose(filled[:, 0], [20, 10, 20, 30])  # between row 3 and row 1 across the cut
     np.testing.assert_allclose(filled[:, 1], [12.5, 7.5, 12.5, 17.5])
-    np.testing.assert_allclose(filled[:, 4], 5)
+    assert np.isnan(filled[:, 3:]).all()
+    assert np.isnan(filled_cake(cake, closed=True)[:, 1]).all()
     np.testing.assert_allclose(filled_cake(cake, closed=False)[0, 0], 10)
 
 
@@ -217,6 +218,56 @@ def test_inpaint_fills_the_mask(files) -> None:
     )
     np.testing.assert_array_equal(result["inpainted"].values[:, ~gaps()], frames[:, ~gaps()])
     assert np.isfinite(result["inpainted"]).all()
+    assert result.attrs["unfilled_pixels"] == 0
+
+
+def stopped() -> np.ndarray:
+    """Gaps, and a beamstop over the beam."""
+    return gaps() | (setup().center_array("q_nm^-1") < 8)
+
+
+def behind_the_beamstop(mask: np.ndarray, margin: float = 0.0) -> np.ndarray:
+    """Masked pixels that are nearer to the beam than every pixel that is not, by `margin` (1/nm) at least."""
+    radius = setup().center_array("q_nm^-1")
+    return mask & (radius < radius[~mask].min() - margin)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("npt", [30, 60, 300])
+@pytest.mark.parametrize("splitting", ["none", "full"])
+def test_where_no_pixel_of_the_ring_is_valid_nothing_is_invented(noise, npt, splitting) -> None:
+    geometry, mask = setup(), stopped()
+    radius = geometry.center_array("q_nm^-1")
+    step = np.hypot(*np.gradient(radius)).max()
+    ring = (radius > 60) & (radius < 60 + 12 * step)
+    frames = np.where(mask | ring, -7, smooth(geometry)).astype(np.float32)[None]
+    options = {"npt": npt, "npt_azimuth": 36, "splitting": splitting, "solid_angle": False}
+    radial_map = RadialMap.build(geometry, mask=mask | ring, **options)
+    bin_width = (radial_map.radial.high - radial_map.radial.low) / npt
+    parts = Inpainting.of(radial_map, noise=noise)(NumberedFrames(0, FrameBlock(frames)))
+    filled = parts["inpainted"][0]
+    margin = bin_width + step
+    center = behind_the_beamstop(mask, margin)
+    inner = (radius > 60 + margin) & (radius < 60 + 12 * step - margin)
+    assert center.any() and inner.any()
+    assert np.isnan(filled[center]).all()
+    assert np.isnan(filled[inner]).all()
+    assert parts["unfilled"].tolist() == [np.isnan(filled).sum()]
+
+
+def test_inpaint_says_how_many_pixels_it_leaves_unknown(files) -> None:
+    folder, _ = files
+    write_image(folder / "stopped.npy", stopped())
+    given = {"geometry": folder / "setup.poni", "mask": folder / "stopped.npy", "npt": 60}
+    messages: list[str] = []
+    progress = SilentProgress()
+    progress.message = messages.append  # type: ignore[method-assign]
+    result = friedel.inpaint(folder / "frames.h5", **given, output=folder / "filled.h5", progress=progress)
+    unknown = np.isnan(result["inpainted"].values).sum(axis=(1, 2))
+    assert unknown.min() >= behind_the_beamstop(stopped()).sum() / 2 > 0
+    np.testing.assert_array_equal(result["unfilled"], unknown)
+    assert result.attrs["unfilled_pixels"] == unknown.sum()
+    assert any(f"{unknown.sum()} pixels" in message for message in messages)
 
 
 def pyfai_config(folder, **changes) -> str:
@@ -239,7 +290,8 @@ def test_gaps_are_filled_with_the_configuration_of_pyfai_too(files, dummy) -> No
     with h5py.File(folder / "flat.h5", "w") as file:
         file["entry/data/data"] = np.full((1, *SHAPE), 100, np.int32)
     result = friedel.inpaint(folder / "flat.h5", pyfai_config=config, **given)
-    np.testing.assert_allclose(result["inpainted"].values[:, gaps()], 100, rtol=1e-5)
+    values = result["inpainted"].values[:, gaps()]
+    np.testing.assert_allclose(values, 100, rtol=1e-5)
     patterns = friedel.integrate1d(folder / "flat.h5", pyfai_config=config, radial_range=(0, 500), **given)
     assert patterns["intensity"].values[0, -1] == (dummy or 0)
 
@@ -297,10 +349,46 @@ def test_calculate_image_reads_text_and_writes_images(files) -> None:
         friedel.calculate_image(folder / "flat.xy", unit="2th_deg", **given)
 
 
+@pytest.mark.parametrize("ending", ["edf", "tif", "npy"])
+def test_images_of_a_frame_are_written_as_image_files(files, ending) -> None:
+    folder, _ = files
+    given = {"geometry": folder / "setup.poni", "npt": 60, "frame_range": "1:2"}
+    frames = folder / "frames.h5"
+    page = folder / "report.html"
+    parts = friedel.separate(frames, **given, output=folder / f"parts.{ending}", report=page)
+    assert page.exists()
+    for name, variable in (("bragg", "bragg"), ("amorphous", "isotropic")):
+        np.testing.assert_array_equal(read_image(folder / f"parts_{name}.{ending}"), parts[variable].values[0])
+    filled = friedel.inpaint(frames, **given, mask=folder / "mask.npy", output=folder / f"filled.{ending}")
+    np.testing.assert_array_equal(read_image(folder / f"filled.{ending}"), filled["inpainted"].values[0])
+    with pytest.raises(FriedelError, match="exists already"):
+        friedel.separate(frames, **given, output=folder / f"parts.{ending}")
+
+
+def test_images_of_several_frames_are_numbered(files) -> None:
+    folder, _ = files
+    given = {"geometry": folder / "setup.poni", "npt": 60, "output": folder / "some.npy"}
+    result = friedel.separate(folder / "frames.h5", **given)
+    names = sorted(path.name for path in folder.glob("some*"))
+    assert names == [f"some_{part}_{number:05d}.npy" for part in ("amorphous", "bragg") for number in range(3)]
+    np.testing.assert_array_equal(np.load(folder / "some_bragg_00002.npy"), result["bragg"].values[2])
+
+
+def test_cbf_has_whole_numbers_and_no_doubt_what_is_missing(files) -> None:
+    folder, _ = files
+    given = {"geometry": folder / "setup.poni", "npt": 60, "frame_range": "0:1", "mask": folder / "mask.npy"}
+    filled = friedel.inpaint(folder / "frames.h5", **given, output=folder / "filled.cbf")["inpainted"].values[0]
+    expected = np.where(np.isfinite(filled), np.rint(filled), -1)
+    np.testing.assert_array_equal(read_image(folder / "filled.cbf"), expected)
+    with pytest.raises(FriedelError, match="-1"):  # spots less the background are negative by noise
+        friedel.separate(folder / "frames.h5", **given, output=folder / "parts.cbf")
+    assert not list(folder.glob("parts*"))
+
+
 def test_what_is_no_pattern_is_refused(files) -> None:
     folder, _ = files
-    with pytest.raises(FriedelError, match=r"cannot be written|images of a series go to HDF5"):
-        friedel.separate(folder / "frames.h5", geometry=folder / "setup.poni", output=folder / "out.edf")
+    with pytest.raises(FriedelError, match="cannot be written"):
+        friedel.separate(folder / "frames.h5", geometry=folder / "setup.poni", output=folder / "out.jpg")
     friedel.separate(folder / "frames.h5", geometry=folder / "setup.poni", output=folder / "parts.h5")
     with pytest.raises(FriedelError, match="holds no patterns or cakes"):
         friedel.calculate_image(folder / "parts.h5", geometry=folder / "setup.poni")

@@ -22,11 +22,12 @@ from friedel.io import (
     finished_result,
     open_dataset,
     open_frames,
+    store_image,
     write_dataset,
 )
 
 from .correction import FrameCorrection, monitor_factors
-from .files import all_inputs, image_inputs, is_image, record_of, refuse_existing, store_image
+from .files import all_inputs, image_inputs, is_image, record_of, refuse_existing
 from .moments import FrameGroup, FrameGroups, Moments, MomentSums, OrderedSum, group_size, moment_statistics
 from .ranks import DetectorRows, RankStatistics, RowSlab, rows_per_slab
 from .tasks import Average

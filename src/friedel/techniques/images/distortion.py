@@ -26,12 +26,13 @@ from friedel.io import (
     finished_result,
     open_dataset,
     open_frames,
+    store_image,
     write_dataset,
 )
 from friedel.kernels.scatter import Scatter
 
 from .correction import FrameCorrection, monitor_factors
-from .files import all_inputs, image_inputs, is_image, record_of, refuse_existing, store_image
+from .files import all_inputs, image_inputs, is_image, record_of, refuse_existing
 from .moments import FrameGroups
 from .regridding import Grid, Overlap, Regridding
 from .tasks import Distort, Resampling, Undistort

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from friedel.core.context import Context
 from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
-from friedel.io import FrameSource, write_image
+from friedel.io import FrameSource
 from friedel.io.frames import expand
 
 from .tasks import FrameSeries
@@ -68,21 +68,3 @@ def record_of(context: Context, source: FrameSource, given: Sequence[str]) -> Pr
         files = tuple(files[int(number)] for number in np.linspace(0, len(files) - 1, DESCRIBED_FILES))
     record = context.provenance.with_inputs([*given, *files])
     return record.with_notes(frames=source.n_frames, frame_files=len(source.files), frame_files_hashed=len(files))
-
-
-def store_image(path: Path, image: Floats, context: Context, overwrite: bool) -> None:
-    """Write an image; CBF has whole numbers, and -1 where there is no value, of which the user is told."""
-    if path.suffix.lower() != ".cbf":
-        write_image(path, image, overwrite=overwrite)
-        return
-    rounded = np.where(np.isfinite(image), np.rint(image), -1.0)
-    limits = np.iinfo(np.int32)
-    if rounded.min() < limits.min or rounded.max() > limits.max:
-        raise OutputError(
-            path,
-            f"values reach {rounded.min():g} to {rounded.max():g}: CBF holds whole numbers of 32 bits.",
-            "Write EDF, TIFF, npy or HDF5.",
-        )
-    if not np.array_equal(rounded, image):
-        context.progress.message(f"{path}: CBF holds whole numbers: values are rounded, -1 where there is none.")
-    write_image(path, rounded.astype(np.int32), overwrite=overwrite)

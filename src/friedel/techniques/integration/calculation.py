@@ -17,16 +17,15 @@ from friedel.core.units import unit_named
 from friedel.data.conventions import radial_unit_of
 from friedel.instrument import Geometry
 from friedel.instrument.coordinates import SamplePose
-from friedel.io import open_dataset, read_image, read_pattern, write_dataset, write_image
+from friedel.io import open_dataset, read_image, read_pattern, store_image, write_dataset
 from friedel.io.text import ENDINGS
 
 from .corrections import checked_images, corrected_geometry, pixel_normalization
+from .imaging import image_names
 from .options import Corrections
 from .pixels import Plane
 from .reprojection import PatternImages
 from .tasks import CalculateImage
-
-IMAGE_ENDINGS = (".edf", ".tif", ".tiff", ".npy")
 
 
 def calculate_image(parameters: CalculateImage, context: Context) -> xr.Dataset:
@@ -36,7 +35,7 @@ def calculate_image(parameters: CalculateImage, context: Context) -> xr.Dataset:
     files = [path.partition("::")[0] for path in given]
     refuse_to_replace_inputs([output, parameters.report], files)
     patterns = read_patterns(parameters)
-    names = _image_files(output, patterns.sizes["frame"])
+    names = image_names(output, patterns.sizes["frame"])
     for path in names or ([Path(output)] if output else []):
         if path.exists() and not parameters.overwrite:
             raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
@@ -51,7 +50,7 @@ def calculate_image(parameters: CalculateImage, context: Context) -> xr.Dataset:
     if output is None:
         return result
     for path, image in zip(names, images, strict=bool(names)):
-        write_image(path, image, overwrite=parameters.overwrite)
+        store_image(path, image, context, parameters.overwrite)
     if names:
         return result
     write_dataset(output, result, overwrite=parameters.overwrite)
@@ -136,11 +135,3 @@ def _mean_image(paths: tuple[str, ...]) -> NDArray[Any] | None:
         return None
     mean: NDArray[Any] = np.stack([read_image(path, average=True) for path in paths]).mean(axis=0, dtype=np.float64)
     return mean
-
-
-def _image_files(output: str | None, count: int) -> list[Path]:
-    """Return the image files to write, numbered if there are several; none if the output is HDF5 or memory."""
-    if output is None or Path(output).suffix.lower() not in IMAGE_ENDINGS:
-        return []
-    base = Path(output)
-    return [base] if count == 1 else [base.with_stem(f"{base.stem}_{number:05d}") for number in range(count)]

@@ -127,7 +127,7 @@ class PatternImages:
         interpolation : {"linear", "nearest"}
             Between bin centres, or that of the nearest bin.
         extend : bool
-            Whether pixels off the axes hold what the nearest bin has, instead of NaN.
+            Whether pixels off the azimuthal axis hold what the nearest bin has, instead of NaN.
 
         Raises
         ------
@@ -136,17 +136,19 @@ class PatternImages:
         """
         slab = Slab(geometry, plane, slice(0, geometry.shape[0]), np.zeros(geometry.shape, bool))
 
-        def found(values: Floats, centers: ArrayLike, name: str, turn: float) -> Neighbours:
+        def found(values: Floats, centers: ArrayLike, name: str, turn: float = 0.0) -> Neighbours:
             numbers = np.asarray(centers, np.float64)
             if numbers.ndim != 1 or not numbers.size or not (np.diff(numbers) > 0).all():
                 raise DataError(f"The {name} positions of the bins do not ascend.", "Sort the pattern by position.")
-            bins = Neighbours.on(values.ravel(), numbers, interpolation, turn)
-            return replace(bins, inside=np.isfinite(values.ravel())) if extend else bins
+            return Neighbours.on(values.ravel(), numbers, interpolation, turn)
 
-        radial_bins = found(slab.radial_centers(), radial, "radial", 0.0)
+        radial_bins = found(slab.radial_centers(), radial, "radial")
         azimuth_bins = None
         if azimuth is not None:
-            azimuth_bins = found(slab.azimuth_centers(), azimuth, "azimuthal", plane.turn)
+            angles = slab.azimuth_centers()
+            azimuth_bins = found(angles, azimuth, "azimuthal", plane.turn)
+            if extend:
+                azimuth_bins = replace(azimuth_bins, inside=np.isfinite(angles.ravel()))
         return cls(
             geometry.shape,
             radial_bins,

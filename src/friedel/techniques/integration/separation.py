@@ -20,6 +20,8 @@ IMAGES = {
     "bragg": "Counts beyond the isotropic part",
     "isotropic": "Counts that are the same all round: amorphous scattering, powder rings, background",
 }
+ENDINGS = {"bragg": "_bragg", "isotropic": "_amorphous"}
+"""Of the names of image files."""
 
 
 @dataclass(frozen=True)
@@ -66,4 +68,4 @@ class Separation:
 
 def separate(parameters: Separate, context: Context) -> xr.Dataset:
     """Do the task ``separate``; see `Separate`."""
-    return stream_images(parameters, context, {}, Separation.of, IMAGES, "Separating")
+    return stream_images(parameters, context, {}, Separation.of, IMAGES, "Separating", endings=ENDINGS)

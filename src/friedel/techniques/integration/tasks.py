@@ -233,6 +233,8 @@ class Separate(Integration):
     """Bragg spots apart from what is the same all round, such as amorphous scattering: two images for each frame.
 
     The isotropic part is the image of a robust pattern; what is left are spots. Both are counts as recorded.
+    A name that ends in .edf, .tif, .cbf or .npy gives two image files, NAME_bragg and NAME_amorphous, numbered if there
+    are several frames.
     """
 
     estimator: EstimatorName = "percentile"
@@ -240,7 +242,11 @@ class Separate(Integration):
 
 
 class Inpaint(Integration):
-    """Frames with their gaps filled: masked and invalid pixels get what others have at the same scattering angle."""
+    """Frames with their gaps filled: masked and invalid pixels get what others have at the same scattering angle.
+
+    Where there is no other, as behind the beamstop, they are not a number. A name that ends in .edf, .tif, .cbf or .npy
+    gives image files, numbered if there are several frames.
+    """
 
     npt_azimuth: PositiveInt = 360
     """Number of azimuthal bins of the cake that gaps are filled from."""
@@ -288,7 +294,7 @@ class CalculateImage(Parameters):
     empty: float | None = None
     """Value of pixels that the pattern does not reach; by default not a number."""
     output: Annotated[FilePath | None, Argument(alias="-o")] = None
-    """File to write: HDF5 (NeXus), or an image: .edf, .tif, .npy (numbered if there are several patterns)."""
+    """File to write: HDF5 (NeXus), or an image: .edf, .tif, .cbf, .npy (numbered if there are several patterns)."""
     report: FilePath | None = None
     """Report to write: one HTML page with pictures."""
     overwrite: bool = False
