@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,8 @@ WEAK_PHASE = 0.05
 
 MOST_LAYERS = 6
 MOST_FRAMES = 400
+MOST_CELLS = 100
+"""Along each side of the picture of where peaks are."""
 
 Draw = Callable[[Style], Figure]
 
@@ -51,6 +54,7 @@ def sections(result: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
     yield from _scan_map_sections(result)
     yield from _image_sections(result)
     yield from _count_sections(result)
+    yield from _position_sections(result)
 
 
 def _phase_sections(result: xr.Dataset) -> Iterator[Section]:
@@ -413,6 +417,41 @@ def _count_sections(result: xr.Dataset) -> Iterator[Section]:
         shown = counts.astype(float).assign_coords(frame=numbers)
         text = f"{counts.sum().item()} in {counts.size} frames, {counts.max().item()} at most."
         yield Section(name, counts.attrs.get("long_name", name), text, partial(draw_pattern, intensity=shown))
+
+
+def _position_sections(result: xr.Dataset) -> Iterator[Section]:
+    """Yield a picture of where on the detector peaks were found."""
+    columns, rows = result.data_vars.get("peak_x"), result.data_vars.get("peak_y")
+    if columns is None or rows is None or columns.dims != ("frame", "peak") or not columns.size:
+        return
+    counts, cell = peak_density(columns, rows)
+    if counts.any():
+        picture = Map("Peaks", counts, cell, "px", bounds=(0.0, counts.max()))
+        text = f"Number of peaks in cells of {cell} by {cell} pixels, over all frames, as far as peaks were found."
+        yield Section("peak_positions", "Where peaks are", text, partial(draw_maps, maps=[picture], columns=1))
+
+
+def peak_density(columns: xr.DataArray, rows: xr.DataArray) -> tuple[NDArray[np.float64], int]:
+    """Return the number of peaks in square cells of the detector, from pixel (0, 0) on, and their side in pixels.
+
+    Parameters
+    ----------
+    columns, rows : DataArray, dims (frame, peak)
+        Positions in pixels; NaN beyond the peaks of a frame.
+    """
+    step = max(1, LARGEST_READ // max(1, 8 * columns.sizes["peak"]))
+    parts = [slice(start, start + step) for start in range(0, columns.sizes["frame"], step)]
+    pieces = [(columns[part].values, rows[part].values) for part in parts]
+    known = [np.isfinite(x) & np.isfinite(y) for x, y in pieces]
+    x, y = (
+        np.concatenate([piece[axis][use] for piece, use in zip(pieces, known, strict=True)]).clip(0) for axis in (0, 1)
+    )
+    if not x.size:
+        return np.zeros((1, 1)), 1
+    cell = max(1, math.ceil(max(x.max(), y.max()) / MOST_CELLS))
+    shape = int(y.max() // cell) + 1, int(x.max() // cell) + 1
+    numbers = np.ravel_multi_index(((y // cell).astype(np.int64), (x // cell).astype(np.int64)), shape)
+    return np.bincount(numbers, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64), cell
 
 
 def _image_sections(result: xr.Dataset) -> Iterator[Section]:
