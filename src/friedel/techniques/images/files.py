@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.context import Context
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import OutputError
 from friedel.core.provenance import Provenance
 from friedel.io import FrameSource
 from friedel.io.frames import expand
+from friedel.io.images import IMAGE_ENDINGS
+from friedel.io.recognise import check_ending
 
 from .tasks import FrameSeries
 
-IMAGES = (".edf", ".tif", ".tiff", ".npy", ".cbf")
-HDF5 = (".h5", ".hdf5", ".nxs", ".nx5", ".hdf")
 DESCRIBED_FILES = 100
 """Of longer lists of frame files, as many spread over the list are hashed for the record."""
 
@@ -33,13 +33,8 @@ def is_image(output: str | None) -> bool:
     ParameterError
         If the name has the ending of neither.
     """
-    ending = "" if output is None else Path(output).suffix.lower()
-    if output is not None and ending not in (*IMAGES, *HDF5):
-        raise ParameterError(
-            f"output is {output}: results cannot be written as {ending or 'a file without an ending'}.",
-            f"Let the name end in .h5, or for images in {', '.join(IMAGES)}.",
-        )
-    return ending in IMAGES
+    check_ending(output, *IMAGE_ENDINGS)
+    return output is not None and Path(output).suffix.lower() in IMAGE_ENDINGS
 
 
 def image_inputs(parameters: FrameSeries, *others: str | None) -> list[str]:

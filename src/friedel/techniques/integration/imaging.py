@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import OutputError
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.io import MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, store_image, write_dataset
 from friedel.io.images import IMAGE_ENDINGS
+from friedel.io.recognise import check_ending
 from friedel.kernels.decode import decode
 from friedel.kernels.encoded import EncodedFrames
 from friedel.kernels.marks import marked
@@ -38,7 +39,6 @@ from .tasks import Integration
 
 BYTES_PER_PIXEL = 40
 """Of a frame, while its images are made."""
-HDF5 = (".h5", ".hdf5", ".nxs", ".hdf", ".nx")
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,7 @@ def stream_images(
     for note in parameters.notes:
         context.progress.message(note)
     output = parameters.output
-    ending = "" if output is None else Path(output).suffix.lower()
-    if output is not None and ending not in (*HDF5, *IMAGE_ENDINGS):
-        raise ParameterError(
-            f"output is {output}: images cannot be written as {ending or 'a file without an ending'}.",
-            f"Let the name end in .h5, or in {', '.join(IMAGE_ENDINGS)}.",
-        )
+    check_ending(output, *IMAGE_ENDINGS)
     parameters.refuse(("format",), "it is a layout of patterns")
     context = context.on_cpu("Images are made")
     source = open_scan(parameters)
