@@ -60,6 +60,12 @@ def datasets(draw) -> xr.Dataset:
     return xr.Dataset(data, coords, draw(ATTRIBUTES))
 
 
+def test_a_signal_called_errors_has_none(tmp_path):
+    dataset = xr.Dataset({"errors": ((), np.float32(0))})
+    write_dataset(tmp_path / "errors.h5", dataset)
+    assert list(open_dataset(tmp_path / "errors.h5").load()) == ["errors"]
+
+
 @settings(max_examples=120, deadline=None)
 @given(dataset=datasets())
 def test_round_trip(dataset, tmp_path_factory):

@@ -484,7 +484,8 @@ class _Reader:
         dims = self._dims(group, item, label)
         name = signal if signal not in self.variables else label
         self.variables[name] = self._variable(item, dims)
-        for candidate in (errors_name(signal), "errors"):
+        # A signal may itself be called "errors".
+        for candidate in (errors_name(signal), *(["errors"] if signal != "errors" else [])):
             if candidate in group and is_dataset(group[candidate]) and group[candidate].shape == item.shape:
                 self.variables[errors_name(name)] = self._variable(group[candidate], dims)
                 break
