@@ -217,6 +217,7 @@ class TestParameters:
         [
             (["--npt", "0"], "npt"),
             (["--npt", "many"], "npt"),
+            (["--npt", "2.5"], "npt"),
             (["--unit", "furlong"], "unit"),
             (["--radial-range", "5", "2"], "range"),
             (["--polarization", "3"], "polarization"),

@@ -104,7 +104,8 @@ def test_template_is_a_parameters_file(capsys: pytest.CaptureFixture[str]) -> No
     ("words", "named"),
     [
         (["average", "a.cbf", "--geometry", "p", "--nppt", "3"], "--nppt"),
-        (["average", "a.cbf", "--geometry", "p", "--npt", "many"], "--npt"),
+        (["average", "a.cbf", "--geometry", "p", "--npt", "many"], "npt"),
+        (["average", "a.cbf", "--geometry", "p", "--npt", "2.5"], "npt"),
         (["average", "a.cbf", "--geometry", "p", "--npt", "0"], "npt"),
         (["average", "a.cbf", "--geometry", "p", "--unit", "furlong"], "--unit"),
         (["average", "a.cbf", "--geometry", "p", "--polarization", "2"], "polarization"),

@@ -91,16 +91,24 @@ def _default_text(field: FieldInfo) -> Any:
     return lambda _: text
 
 
+class Int(str):
+    """The words of a whole number: pydantic reads them, which refuses "2.5" where cyclopts rounds it."""
+
+
 def shell_type(annotation: Any) -> Any:
     """Return the type that cyclopts converts words to; what it cannot know becomes text for pydantic to read."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return shell_type(inner[0])
-    if origin is Literal or annotation in (int, float, str, bool):
+    if annotation is int:
+        return Int
+    if origin is Literal or annotation in (float, str, bool):
         return annotation
     if origin in (Union, types.UnionType):
         members = [shell_type(item) for item in inner if item is not type(None)]
-        members.sort(key=lambda member: member is str)  # numbers before text, or "295.5" would stay text
+        if len(members) > 1:  # Numbers before text, or "295.5" would stay text.
+            members = [int if member is Int else member for member in members]
+            members.sort(key=lambda member: member is str)
         return Union[tuple(members)]  # noqa: UP007
     if origin is tuple:
         return tuple.__class_getitem__(tuple(item if item is Ellipsis else shell_type(item) for item in inner))
