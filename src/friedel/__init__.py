@@ -11,6 +11,7 @@ _ROOMS = {
     "images": "friedel.techniques.images",
     "tomography": "friedel.techniques.tomography",
     "powder": "friedel.techniques.powder",
+    "calibration": "friedel.techniques.calibration",
 }
 _NAMES = {
     "Geometry": "friedel.instrument",
@@ -48,6 +49,7 @@ __all__ = [
     "Geometry",
     "average",
     "calculate_image",
+    "calibration",
     "densify",
     "diffraction_map",
     "distort",

@@ -240,3 +240,30 @@ def test_the_shared_spline_is_read():
     dy, dx = detector.pixels.displacement(np.array([0.0, 1024.0]), np.array([0.0, 1024.0]))
     assert dx[0, 0] == pytest.approx(19.90491)  # the first coefficient of a spline with clamped knots
     assert abs(dy[1, 1]) < 3 and abs(dx[1, 1]) < 3
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_points_within_pixels_are_placed_as_their_centres_and_corners(orientation, tmp_path):
+    (tmp_path / "bent.spline").write_text(spline_text(along_x=0.3, along_y=-0.2))
+    bent = replace(Detector.load(tmp_path / "bent.spline"), orientation=orientation)
+    for detector in (regular(orientation), tabled(regular(orientation), depth=1e-3), bent):
+        y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] + 0.5
+        for found, expected in zip(detector.positions_of(y, x), detector.center_positions(slice(None)), strict=True):
+            assert (found is None) == (expected is None)
+            if found is not None:
+                np.testing.assert_allclose(found, expected, atol=1e-9)
+        p1, p2, _ = detector.positions_of([0.0, 7.25], [0.0, 3.5])
+        if not detector.displaced:
+            assert detector.pixel_of(p1[1], p2[1]) == pytest.approx((7.25, 3.5))
+
+
+def test_points_of_pixels_given_row_by_row_are_those_of_the_table():
+    class RowByRow(PixelTable):
+        def _corners_of(self, i, j):
+            return super(PixelTable, self)._corners_of(i, j)
+
+    corners = corner_table(regular())
+    corners[..., 0] = 1e-3
+    y, x = np.array([[0.1, 5.5], [19.9, 25.0]]), np.array([[0.2, 29.5], [31.0, 4.0]])
+    for one, other in zip(RowByRow(corners).places(y, x), PixelTable(corners).places(y, x), strict=True):
+        np.testing.assert_array_equal(one, other)

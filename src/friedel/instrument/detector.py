@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import GeometryError, ParameterError
 
@@ -276,6 +276,32 @@ class Detector:
         if self.orientation in (1, 4):
             column = self.known_shape()[1] - column
         return row, column
+
+    def positions_of(self, y: ArrayLike, x: ArrayLike) -> Positions:
+        """Return where points of the stored array are, y and x in pixels, in m: the inverse of `pixel_of`.
+
+        Pixel i covers i to i + 1. Within a displaced pixel the place follows from its corners; beyond the array
+        the outermost pixels are continued.
+
+        Parameters
+        ----------
+        y, x : array_like of float, one shape
+
+        Returns
+        -------
+        Positions
+            Arrays of that shape.
+        """
+        row, column = np.broadcast_arrays(np.asarray(y, np.float64), np.asarray(x, np.float64))
+        if self.pixels is not None and self.displaced:
+            return self.pixels.oriented_places(row, column, self.orientation)
+        rows, columns = self.shape or (0, 0)
+        flip_rows, flip_columns = self.orientation in (1, 2), self.orientation in (1, 4)
+        if flip_rows or flip_columns:
+            rows, columns = self.known_shape()
+        return Positions(
+            _coordinates(row, rows, self.pixel1, flip_rows), _coordinates(column, columns, self.pixel2, flip_columns)
+        )
 
 
 def _coordinates(index: NDArray[np.float64], count: int, pixel: float, reverse: bool) -> NDArray[np.float64]:

@@ -121,6 +121,35 @@ class PixelShapes(ABC):
         found = self.centers(self._own_rows(rows, flip_rows))
         return _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
 
+    def places(self, y: _Array, x: _Array) -> Positions:
+        """Return where points of the array are: y and x in pixels, arrays of one shape.
+
+        Inside a pixel by the bilinear interpolation of its corners, beyond the array by that of the outermost ones.
+        """
+        rows, columns = self.shape
+        i = np.clip(np.floor(y), 0, rows - 1).astype(np.intp)
+        j = np.clip(np.floor(x), 0, columns - 1).astype(np.intp)
+        down, right = y - i, x - j
+        weights = np.stack([(1 - down) * (1 - right), down * (1 - right), down * right, (1 - down) * right], axis=-1)
+        return _each(self._corners_of(i, j), lambda corners: np.asarray((weights * corners).sum(axis=-1)))
+
+    def _corners_of(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Positions:
+        """Return the corners of single pixels, each array of the shape of `i` and 4."""
+        numbers, inverse = np.unique(i, return_inverse=True)
+        inverse = inverse.reshape(i.shape)
+        found = [self.corners(slice(int(row), int(row) + 1)) for row in numbers]
+        picked = [np.empty((*i.shape, 4)) for _ in range(2 if self.flat else 3)]
+        for number, row in enumerate(found):
+            chosen = inverse == number
+            for values, part in zip(picked, row, strict=False):
+                values[chosen] = 0.0 if part is None else part[0, j[chosen]]
+        return Positions(*picked)
+
+    def oriented_places(self, y: _Array, x: _Array, orientation: int) -> Positions:
+        """Return where points of an array of another orientation are."""
+        flip_rows, flip_columns = self._flips(orientation)
+        return self.places(self.shape[0] - y if flip_rows else y, self.shape[1] - x if flip_columns else x)
+
     def oriented_mask(self, orientation: int) -> NDArray[np.bool_] | None:
         """Return the mask of an array of another orientation."""
         own = self.mask()
@@ -230,6 +259,12 @@ class PixelTable(PixelShapes):
         """Return the mean of the corners."""
         return _each(self.corners(rows), lambda values: values.mean(axis=-1))
 
+    def _corners_of(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Positions:
+        if self._corners is None:
+            return super()._corners_of(i, j)
+        z, y, x = np.moveaxis(self._corners[i, j].astype(np.float64), -1, 0)
+        return Positions(y, x, None if self.flat else z)
+
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return corners and mask."""
         given = {"corners": self._corners, "mask": self._mask, "orientation": np.asarray(self.orientation)}
@@ -310,6 +345,11 @@ class SplineDistortion(PixelShapes):
         x = np.arange(along_x.shape[1]) + half
         return Positions(self.pixel1 * (along_y + y[:, np.newaxis]), self.pixel2 * (along_x + x[np.newaxis, :]))
 
+    def places(self, y: _Array, x: _Array) -> Positions:
+        """Return where points of the array are, by the splines themselves."""
+        along_y, along_x = (_spline_at(*self._splines[axis], x.ravel(), y.ravel()).reshape(y.shape) for axis in "yx")
+        return Positions(self.pixel1 * (y + along_y), self.pixel2 * (x + along_x))
+
     def corners(self, rows: slice) -> Positions:
         """Return the corners of pixels."""
         start, stop, _ = rows.indices(self._shape[0])
@@ -359,13 +399,26 @@ def _sum_splines(coefficients: _Array, knots: _Array, places: _Array) -> _Array:
 
     Beyond the knots the value at their end is kept.
     """
+    weights, numbers = _spline_terms(knots, places)
+    total = np.zeros((places.size, *coefficients.shape[1:]))
+    for term in range(weights.shape[1]):
+        total += weights[:, term, np.newaxis] * coefficients[numbers[:, term]]
+    return total
+
+
+def _spline_terms(knots: _Array, places: _Array) -> tuple[_Array, NDArray[np.intp]]:
+    """Return values and numbers of the B-splines that are not zero at `places`, each (places, degree + 1)."""
     from scipy.interpolate import BSpline
 
     degree = SplineDistortion.DEGREE
     inside = np.clip(places, knots[degree], knots[-degree - 1])
     matrix = BSpline.design_matrix(inside, knots, degree)
-    weights, numbers = matrix.data.reshape(-1, degree + 1), matrix.indices.reshape(-1, degree + 1)
-    total = np.zeros((places.size, *coefficients.shape[1:]))
-    for term in range(degree + 1):
-        total += weights[:, term, np.newaxis] * coefficients[numbers[:, term]]
-    return total
+    return matrix.data.reshape(-1, degree + 1), matrix.indices.reshape(-1, degree + 1).astype(np.intp)
+
+
+def _spline_at(knots_x: _Array, knots_y: _Array, coefficients: _Array, x: _Array, y: _Array) -> _Array:
+    """Return Σ coefficient · B(x) · B(y) at single points (x, y), arrays (n,)."""
+    weights_x, numbers_x = _spline_terms(knots_x, x)
+    weights_y, numbers_y = _spline_terms(knots_y, y)
+    picked = coefficients[numbers_x[:, :, np.newaxis], numbers_y[:, np.newaxis, :]]
+    return np.asarray(np.einsum("nab,na,nb->n", picked, weights_x, weights_y))
