@@ -24,8 +24,12 @@ from friedel.kernels.splitting import (
 TURN = 2 * math.pi
 
 
+SQUARE = np.array([[0, 0], [0, 1], [1, 1], [1, 0]], float)
+HEXAGON = np.array([[0, 0.5], [0.3, 1], [0.7, 1], [1, 0.5], [0.7, 0], [0.3, 0]])
+
+
 def pixel_grid(
-    shape: tuple[int, int], beam: tuple[float, float], rotation: float = 0.0
+    shape: tuple[int, int], beam: tuple[float, float], rotation: float = 0.0, outline: NDArray[np.float64] = SQUARE
 ) -> tuple[NDArray[np.float64], ...]:
     """Radius and azimuth of the centres and of the corners of pixels of size 1 round a beam at (y, x)."""
 
@@ -34,8 +38,7 @@ def pixel_grid(
         return np.hypot(y, x), np.arctan2(np.sin(azimuth), np.cos(azimuth)) if rotation else azimuth
 
     y, x = np.meshgrid(np.arange(shape[0]) - beam[0], np.arange(shape[1]) - beam[1], indexing="ij")
-    y_corners = y[..., None] + np.array([0, 0, 1, 1])
-    x_corners = x[..., None] + np.array([0, 1, 1, 0])
+    y_corners, x_corners = y[..., None] + outline[:, 0], x[..., None] + outline[:, 1]
     return *polar(y + 0.5, x + 0.5), *polar(y_corners, x_corners)
 
 
@@ -91,9 +94,10 @@ beams = st.tuples(st.floats(-3, 15), st.floats(-3, 13)) | st.tuples(st.integers(
 @pytest.mark.parametrize("azimuth_axis", AZIMUTH_AXES.values(), ids=AZIMUTH_AXES)
 @given(beam=beams, low=st.floats(0, 4), width=st.floats(1, 20), n_bins=st.integers(1, 30))
 @settings(max_examples=12, deadline=None)
-def test_the_compiled_twin_does_what_the_reference_says(kind, azimuth_axis, beam, low, width, n_bins) -> None:
+@pytest.mark.parametrize("outline", [SQUARE, HEXAGON], ids=["squares", "hexagons"])
+def test_the_compiled_twin_does_what_the_reference_says(kind, azimuth_axis, beam, low, width, n_bins, outline) -> None:
     radial_axis = Axis(low, low + width, n_bins)
-    grid = pixel_grid((12, 10), beam)
+    grid = pixel_grid((12, 10), beam, outline=outline)
     mask = np.zeros((12, 10), bool)
     mask[4, 3:7] = True
     compiled, reference = (share(kind, grid, radial_axis, azimuth_axis, mask, suffix) for suffix in ("", "_reference"))
@@ -105,8 +109,10 @@ def test_the_compiled_twin_does_what_the_reference_says(kind, azimuth_axis, beam
 @pytest.mark.parametrize("azimuth_axis", [None, FULL_CIRCLE, AZIMUTH_AXES["one turn in one bin"]])
 @given(beam=beams, n_bins=st.integers(1, 300))
 @settings(max_examples=15, deadline=None)
-def test_the_shares_of_a_pixel_inside_the_grid_sum_to_one(kind, azimuth_axis, beam, n_bins) -> None:
-    shares = share(kind, pixel_grid((12, 10), beam), Axis(0.0, 40.0, n_bins), azimuth_axis)
+@pytest.mark.parametrize("outline", [SQUARE, HEXAGON], ids=["squares", "hexagons"])
+def test_the_shares_of_a_pixel_inside_the_grid_sum_to_one(kind, azimuth_axis, beam, n_bins, outline) -> None:
+    grid = pixel_grid((12, 10), beam, outline=outline)
+    shares = share(kind, grid, Axis(0.0, 40.0, n_bins), azimuth_axis)
     np.testing.assert_allclose(totals(shares), 1.0, atol=2e-6)
 
 
@@ -169,6 +175,19 @@ def test_a_polygon_has_its_exact_overlap() -> None:
     shares = split_polygons(r, chi, Axis(0.0, 4.0, 4), Axis(0.0, 0.1, 2, TURN), pole=-100.0)
     expected = [[7 / 64 + 1 / 64, 4 / 16, 7 / 64 + 1 / 64, 0, 0, 1 / 8, 2 / 8, 1 / 8]]
     np.testing.assert_allclose(dense(shares, 8), expected, atol=1e-7)
+
+
+def test_a_hexagon_has_its_exact_overlap() -> None:
+    x, y = HEXAGON[None, :, 1] * 2, HEXAGON[None, :, 0]
+    shares = split_polygons(x, y, Axis(0.0, 2.0, 4), Axis(0.0, 1.0, 2), pole=math.nan)
+    outer = 0.5 * (0.2 + 0.35) * 0.25 / 0.7  # a quarter of the width, from a side of 0.4 to a height of 0.7
+    np.testing.assert_allclose(dense(shares, 8), [[outer, 0.25 - outer, 0.25 - outer, outer] * 2], atol=1e-7)
+
+
+def test_pixels_without_room_or_with_other_corners_are_refused() -> None:
+    for first, second in (((2, 2), (2, 2)), ((2, 13), (2, 13)), ((2, 4), (2, 6)), ((2, 4), (1, 4))):
+        with pytest.raises(ValueError, match="corners"):
+            split_polygons(np.zeros(first), np.zeros(second), Axis(0.0, 2.0, 4), Axis(0.0, 1.0, 2))
 
 
 def test_what_of_a_box_lies_below_the_beam_counts_at_the_beam() -> None:

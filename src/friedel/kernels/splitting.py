@@ -220,8 +220,8 @@ def split_polygons(
 
     Parameters
     ----------
-    radial_corners, azimuth_corners : ndarray of float64, shape (..., 4)
-        Coordinates of the corners, in order round the pixel.
+    radial_corners, azimuth_corners : ndarray of float64, shape (..., corners)
+        Coordinates of the corners, in order round the pixel: 4, or as many as it has (3 to 12).
     radial_axis : Axis
     azimuth_axis : Axis, optional
         Makes the grid two-dimensional.
@@ -237,12 +237,12 @@ def split_polygons(
     -------
     Shares
     """
-    corners = _flat(radial_corners, 4)
+    corners = _flat(radial_corners, radial_corners.shape[-1])
     angles = azimuth_axis or Axis(0.0, turn or 1.0, 1, turn)
     return Shares(
         *_native.split_polygons(
             corners,
-            _flat(azimuth_corners, 4),
+            _flat(azimuth_corners, azimuth_corners.shape[-1]),
             _flags(mask, len(corners)),
             radial_axis.native(),
             angles.native(),
@@ -258,12 +258,12 @@ def half_widths(centers: Floats, corners: Floats, turn: float = 0.0) -> Floats:
     Parameters
     ----------
     centers : ndarray of float64, shape (...)
-    corners : ndarray of float64, shape (..., 4)
+    corners : ndarray of float64, shape (..., corners)
     turn : float
         Length of a full turn where the coordinate is an angle: distances are taken the short way round.
     """
     result = np.empty(centers.shape)
-    _native.half_widths(_flat(centers), _flat(corners, 4), turn, result.reshape(-1))
+    _native.half_widths(_flat(centers), _flat(corners, corners.shape[-1]), turn, result.reshape(-1))
     return result
 
 
@@ -281,7 +281,7 @@ def corner_boxes(corners: Floats, turn: float = 0.0) -> tuple[Floats, Floats]:
 
     Parameters
     ----------
-    corners : ndarray of float64, shape (..., 4)
+    corners : ndarray of float64, shape (..., corners)
         In order round the pixel.
     turn : float
         Length of a full turn where the coordinate is an angle: it runs on past the cut, and all round in the pixel
@@ -296,9 +296,9 @@ def corner_boxes(corners: Floats, turn: float = 0.0) -> tuple[Floats, Floats]:
         return 0.5 * (low + high), 0.5 * (high - low)
     steps = np.diff(corners, axis=-1, append=corners[..., :1])
     steps -= turn * np.round(steps / turn)
-    running = corners[..., :1] + np.cumsum(steps, axis=-1)  # corners 1, 2, 3 and 0 again, after going all round
+    running = corners[..., :1] + np.cumsum(steps, axis=-1)  # corners 1, 2, ... and 0 again, after going all round
     low, high = running.min(axis=-1), running.max(axis=-1)
-    around = np.abs(running[..., 3] - corners[..., 0]) > 0.5 * turn
+    around = np.abs(running[..., -1] - corners[..., 0]) > 0.5 * turn
     return 0.5 * (low + high), np.where(around, 0.5 * turn, 0.5 * (high - low))
 
 
@@ -428,13 +428,14 @@ def split_polygons_reference(
 ) -> Shares:
     """Do what `split_polygons` does, by clipping the polygon to each bin."""
     full_turn = azimuth_axis.turn if azimuth_axis else turn
-    pixels = zip(radial_corners.reshape(-1, 4).tolist(), azimuth_corners.reshape(-1, 4).tolist(), strict=True)
+    count = radial_corners.shape[-1]
+    pixels = zip(radial_corners.reshape(-1, count).tolist(), azimuth_corners.reshape(-1, count).tolist(), strict=True)
     return _collect(
         (
             _polygon_shares(_outline(list(zip(r, chi, strict=True)), full_turn, pole), radial_axis, azimuth_axis)
             for r, chi in pixels
         ),
-        _flags(mask, radial_corners.size // 4),
+        _flags(mask, radial_corners.size // count),
     )
 
 
@@ -486,13 +487,13 @@ def _opening(corners: list[Vertex], turn: float, pole: float) -> tuple[int, int]
     """Return (first corner, number of corners) of an outline that meets the beam, where its azimuth jumps."""
     nearest = AT_POLE * max(abs(r - pole) for r, _ in corners)
     at_pole = [abs(r - pole) <= nearest for r, _ in corners]
-    for number in range(4):
-        after = (number + 1) % 4
+    for number in range(len(corners)):
+        after = (number + 1) % len(corners)
         if at_pole[number]:
-            return after, 3
+            return after, len(corners) - 1
         step = _short_way(corners[after][1] - corners[number][1], turn)
         if not at_pole[after] and abs(step) >= (0.5 - AT_POLE) * turn:
-            return after, 4
+            return after, len(corners)
     return None
 
 

@@ -15,7 +15,7 @@ namespace nb = nanobind;
 namespace friedel {
 namespace {
 using Values = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Corners = nb::ndarray<const double, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
+using Corners = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;  // (pixels, corners)
 using Mask = nb::ndarray<const bool, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // A share below half a unit in the last place of a float32 one cannot be told from rounding.
@@ -24,6 +24,8 @@ constexpr double smallest_share = 1.0 / (1 << 24);
 constexpr double thinnest = 1e-12;
 // A corner this near to the beam, against the other corners, has no azimuth of its own.
 constexpr double at_pole = 1e-9;
+// Quadrilaterals and hexagons, and room for what a user draws.
+constexpr int most_corners = 12;
 
 struct Axis {
     double low, step;
@@ -143,9 +145,9 @@ void share_box(double x0, double x1, double y0, double y1, double pole, const Ax
     if (last_turn > first_turn) shares.merge(pixel);
 }
 
-// The outline of a pixel in (radial, azimuth) space, both in bins; at most 4 corners and 3 points for the beam.
+// The outline of a pixel in (radial, azimuth) space, both in bins; its corners and 3 points for the beam.
 struct Outline {
-    double x[8], y[8];
+    double x[most_corners + 3], y[most_corners + 3];
     int n = 0;
     void add(double px, double py) { x[n] = px, y[n] = py, ++n; }
     double area() const {
@@ -158,9 +160,10 @@ struct Outline {
     }
 };
 
-bool outline_of(const double *r, const double *chi, double pole, const Axis &radial, const Axis &azimuth, Outline &out) {
+bool outline_of(const double *r, const double *chi, int count, double pole, const Axis &radial, const Axis &azimuth,
+                Outline &out) {
     double farthest = 0;
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < count; ++i) {
         if (!std::isfinite(r[i]) || !std::isfinite(chi[i])) return false;
         farthest = std::max(farthest, std::abs(r[i] - pole));
     }
@@ -169,13 +172,13 @@ bool outline_of(const double *r, const double *chi, double pole, const Axis &rad
         return azimuth.turn > 0 ? step - azimuth.turn * std::nearbyint(step / azimuth.turn) : step;
     };
     // The outline meets the beam at a corner or on an edge: there its azimuth jumps, so it is opened there.
-    int start = 0, corners = 4;
+    int start = 0, corners = count;
     bool opened = false;
     if (azimuth.turn > 0 && std::isfinite(pole))
-        for (int i = 0; i < 4 && !opened; ++i) {
-            const int next = (i + 1) & 3;
+        for (int i = 0; i < count && !opened; ++i) {
+            const int next = i + 1 < count ? i + 1 : 0;
             if (std::abs(r[i] - pole) <= at_pole * farthest)
-                start = next, corners = 3, opened = true;
+                start = next, corners = count - 1, opened = true;
             else if (std::abs(r[next] - pole) > at_pole * farthest &&
                      std::abs(short_way(i, next)) >= (0.5 - at_pole) * azimuth.turn)
                 start = next, opened = true;
@@ -184,8 +187,8 @@ bool outline_of(const double *r, const double *chi, double pole, const Axis &rad
     out.n = 0;
     out.add(radial.scaled(r[start]), y);
     for (int i = 1; i < corners; ++i) {
-        const int corner = (start + i) & 3;
-        y += short_way((corner + 3) & 3, corner);
+        const int corner = start + i < count ? start + i : start + i - count;
+        y += short_way(corner ? corner - 1 : count - 1, corner);
         out.add(radial.scaled(r[corner]), y);
     }
     if (azimuth.turn == 0) return true;
@@ -195,7 +198,7 @@ bool outline_of(const double *r, const double *chi, double pole, const Axis &rad
         out.add(pole_x, out.y[0]);
         return true;
     }
-    const double closed = y + short_way(3, 0);
+    const double closed = y + short_way(count - 1, 0);
     if (std::abs(closed - out.y[0]) > 0.5 * azimuth.turn) {  // the outline runs round the beam
         if (!std::isfinite(pole)) return false;
         const double first = out.y[0];
@@ -351,14 +354,17 @@ nb::tuple split_boxes(Values radial, Values radial_half, Values azimuth, Values 
 nb::tuple split_polygons(Corners radial, Corners azimuth, Mask mask, nb::tuple radial_axis, nb::tuple azimuth_axis,
                          bool two_dimensional, double pole) {
     const Axis r = axis_from(radial_axis), a = axis_from(azimuth_axis);
-    const std::size_t n = radial.shape(0);
+    const std::size_t n = radial.shape(0), each = radial.shape(1);
+    if (each < 3 || each > most_corners) throw nb::value_error("a pixel has 3 to 12 corners");
+    if (azimuth.shape(0) != n || azimuth.shape(1) != each) throw nb::value_error("corners have two coordinates each");
     Shares shares(n);
     {
         nb::gil_scoped_release release;
         Cells cells;
         Outline outline;
         for (std::size_t i = 0; i < n; ++i)
-            if (!mask.data()[i] && outline_of(radial.data() + 4 * i, azimuth.data() + 4 * i, pole, r, a, outline))
+            if (!mask.data()[i] && outline_of(radial.data() + each * i, azimuth.data() + each * i,
+                                              static_cast<int>(each), pole, r, a, outline))
                 share_outline(outline, r, a, two_dimensional, i, shares, cells);
     }
     return give(std::move(shares));
@@ -384,11 +390,12 @@ nb::tuple extent(Values values, Mask mask) {
 
 void half_widths(Values centers, Corners corners, double turn,
                  nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu> result) {
+    const std::size_t each = corners.shape(1);
     nb::gil_scoped_release release;
     for (std::size_t i = 0; i < centers.shape(0); ++i) {
         double widest = 0, sum = 0;
-        for (int corner = 0; corner < 4; ++corner) {
-            double distance = std::abs(corners.data()[4 * i + corner] - centers.data()[i]);
+        for (std::size_t corner = 0; corner < each; ++corner) {
+            double distance = std::abs(corners.data()[each * i + corner] - centers.data()[i]);
             if (turn > 0) distance = std::min(distance, std::abs(turn - distance));
             widest = std::max(widest, distance);
             sum += distance;
