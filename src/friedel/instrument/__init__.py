@@ -1,6 +1,7 @@
 """Beam, detectors, geometry, scans and the virtual beamline."""
 
 from .absorber import Absorber
+from .calibrants import Calibrant, Rings
 from .detector import Detector
 from .fit2d import Fit2D
 from .geometry import Geometry
@@ -15,11 +16,13 @@ from .sensor import Sensor
 
 __all__ = [
     "Absorber",
+    "Calibrant",
     "Detector",
     "Fit2D",
     "Geometry",
     "Goniometer",
     "PixelTable",
+    "Rings",
     "Sensor",
     "SplineDistortion",
     "radial_from_spacing",

@@ -84,6 +84,7 @@ class Reflections:
     Attributes
     ----------
     hkl : ndarray of int32 (n, 3)
+        Of the equivalents the one that tables show: 2 0 0, not 0 0 2 or -2 0 0, of a cubic crystal.
     spacing : ndarray of float64 (n,)
         d in Å.
     multiplicity : ndarray of int32 (n,)
@@ -241,8 +242,8 @@ class Crystal:
         present = squared > ABSENT * electrons
         hkl, spacing, squared = hkl[present], spacing[present], squared[present]
         order = np.lexsort((*hkl.T, -np.round(spacing, 9)))
-        multiplicity = _multiplicity(hkl[order], [np.array(op.rot) // gemmi.Op.DEN for op in self._operations])
-        return Reflections(hkl[order], spacing[order], multiplicity, squared[order])
+        images = _images(hkl[order], [np.array(op.rot) // gemmi.Op.DEN for op in self._operations])
+        return Reflections(_shown(images), spacing[order], _multiplicity(images), squared[order])
 
     def structure_factors(self, hkl: NDArray[np.int32], spacing: _Array) -> NDArray[np.complex128]:
         """Return F in electrons for reflections (n, 3) with lattice spacings (n,) in Å: complex128 (n,)."""
@@ -267,13 +268,27 @@ def atomic_form_factor(element: str, s_squared: _Array) -> _Array:
     return total
 
 
-def _multiplicity(hkl: NDArray[np.int32], rotations: list[NDArray[np.int64]]) -> NDArray[np.int32]:
-    """Count the distinct images of each reflection under the Laue group."""
-    images = np.stack([hkl @ rotation for rotation in rotations], axis=1)
-    images = np.concatenate([images, -images], axis=1).astype(np.int64)
+def _images(hkl: NDArray[np.int32], rotations: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the images of reflections under the Laue group, some of them more than once: (n, images, 3)."""
+    different = np.unique(np.array(rotations), axis=0)  # centred groups repeat theirs for each centre
+    images = np.stack([hkl @ rotation for rotation in different], axis=1)
+    return np.concatenate([images, -images], axis=1).astype(np.int64)
+
+
+def _multiplicity(images: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Count the distinct ones among the images of each reflection."""
     span = 2 * int(np.abs(images).max()) + 1
     keys = np.sort((images[..., 0] * span + images[..., 1]) * span + images[..., 2], axis=1)
     return np.asarray(1 + (np.diff(keys, axis=1) != 0).sum(axis=1), dtype=np.int32)
+
+
+def _shown(images: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the image that tables show: the fewest negative indices, l before k before h positive, then largest."""
+    span = 2 * int(np.abs(images).max()) + 1
+    h, k, l = np.moveaxis(images, -1, 0)  # noqa: E741
+    signs = -8 * (images < 0).sum(axis=-1) + 4 * (l >= 0) + 2 * (k >= 0)
+    best = np.argmax(((signs * span + h) * span + k) * span + l, axis=1)
+    return np.asarray(np.take_along_axis(images, best[:, None, None], axis=1)[:, 0], dtype=np.int32)
 
 
 def read_cif(path: str | Path) -> Crystal:
