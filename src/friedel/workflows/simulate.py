@@ -22,6 +22,7 @@ from friedel.instrument.virtual import (
     Phantom,
     ScanPoints,
     capillary,
+    counting_type,
     diffraction_image,
     invalid_value,
     path_lengths,
@@ -249,11 +250,6 @@ def write_scan(parameters: SimulateXRDCT, beamline: Beamline, context: Context) 
             writer.add(path, value, units)
         expose(images, amounts, mask, writer, parameters.seed, context)
     remove_leftovers(output, len(writer.data_files))
-
-
-def counting_type(detector: Detector) -> np.dtype[Any]:
-    """Return the type of a detector's counts."""
-    return np.dtype(np.int32 if detector.name.startswith("Pilatus") else np.uint32)
 
 
 def remove_leftovers(master: Path, count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
@@ -95,6 +95,88 @@ simulate_xrdct = task(
 
 simulate_map = task(
     "simulate map", version=1, parameters=SimulateMap, run="friedel.workflows.simulate_map:simulate_map"
+)
+
+
+class SimulateCalibrant(Parameters):
+    """Simulate one image of a calibrant whose geometry is known.
+
+    Writes the image, and beside it the geometry that is to be found, ``<name>_truth.poni``.
+    """
+
+    output: Annotated[FilePath, Argument(positional=True)]
+    """Image to write: .edf, .tif, .cbf or .npy."""
+    calibrant: NameOrPath = "CeO2"
+    """Calibrant: the name of a built-in one or a file."""
+    detector: NameOrPath = "Pilatus1M"
+    """Detector model or file."""
+    energy: PositiveFloat = 30.0
+    """Photon energy, keV."""
+    distance: PositiveFloat = 0.2
+    """Sample to detector along its normal, m."""
+    poni: tuple[FiniteFloat, FiniteFloat] | None = None
+    """Point of normal incidence along y and x, m; by default the middle of the detector."""
+    rot1: FiniteFloat = 0.0
+    """Rotation of the detector about the vertical axis, rad."""
+    rot2: FiniteFloat = 0.0
+    """Rotation about the horizontal axis, rad."""
+    rot3: FiniteFloat = 0.0
+    """Rotation about the beam, rad."""
+    orientation: Annotated[int, Field(ge=1, le=4)] = 3
+    """Corner of the detector where the image's first pixel is, as in PONI files."""
+    geometry: FilePath | None = None
+    """Geometry to use instead of detector, energy, distance and the like."""
+    counts: PositiveFloat = 2000.0
+    """Counts at the top of the brightest ring, above the background."""
+    width: PositiveFloat = 0.06
+    """Full width at half maximum of the rings, degrees 2θ."""
+    mixing: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Shape of the rings across: 0 is Gaussian, 1 Lorentzian."""
+    point_spread: NonNegativeFloat = 0.0
+    """Full width at half maximum of what the detector makes of a point, pixels."""
+    background: NonNegativeFloat = 10.0
+    """Counts everywhere."""
+    air: NonNegativeFloat = 40.0
+    """Counts of the background that falls with the angle."""
+    halo: NonNegativeFloat = 20.0
+    """Counts of a broad ring."""
+    polarization: Annotated[float, Field(ge=-1, le=1)] = 0.99
+    """Polarization factor of the beam."""
+    texture: NonNegativeFloat = 0.0
+    """How much the rings vary round the beam: 0 not at all, 3 leaves arcs."""
+    grains: NonNegativeFloat = 0.0
+    """Mean number of grains on a ring, each of them a spot; 0 for infinitely many."""
+    spot_width: PositiveFloat = 0.3
+    """Full width at half maximum of a spot in azimuth, degrees."""
+    spot_scatter: NonNegativeFloat = 0.0
+    """Standard deviation of the spots about their ring, degrees 2θ."""
+    opening: tuple[FiniteFloat, FiniteFloat] | None = None
+    """Azimuths in degrees between which scattered rays reach the detector; by default all do."""
+    stop: NonNegativeFloat = 0.0
+    """Scattering angle that the beam stop hides, degrees 2θ."""
+    holder: NonNegativeFloat = 0.0
+    """Width of the beam stop's holder, degrees 2θ."""
+    holder_azimuth: FiniteFloat = 90.0
+    """Direction of the holder, degrees."""
+    hot_pixels: Annotated[int, Field(ge=0)] = 0
+    """Pixels that count by themselves."""
+    dead_pixels: Annotated[int, Field(ge=0)] = 0
+    """Pixels that do not count."""
+    gain_spread: NonNegativeFloat = 0.0
+    """Relative standard deviation of what pixels make of the same intensity."""
+    saturation: PositiveFloat | None = None
+    """Largest number of counts."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Another seed gives other grains, faults and noise."""
+    overwrite: bool = False
+    """Whether to replace files that are there already."""
+
+
+simulate_calibrant = task(
+    "simulate calibrant",
+    version=1,
+    parameters=SimulateCalibrant,
+    run="friedel.workflows.simulate_calibrant:simulate_calibrant",
 )
 
 

@@ -50,6 +50,11 @@ class DetectorFaults:
         return mask
 
 
+def counting_type(detector: Detector) -> np.dtype[Any]:
+    """Return the type of a detector's counts."""
+    return np.dtype(np.int32 if detector.name.startswith("Pilatus") else np.uint32)
+
+
 def invalid_value(dtype: np.dtype[Any]) -> int:
     """Return what the detector writes where there is no measurement: −1, or the largest unsigned number."""
     return -1 if dtype.kind == "i" else int(np.iinfo(dtype).max)

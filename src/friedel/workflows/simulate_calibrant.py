@@ -1,0 +1,72 @@
+"""The virtual beamline's calibrant: one image whose geometry is known."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from friedel.core.context import Context
+from friedel.core.errors import ParameterError
+from friedel.core.provenance import refuse_to_replace_inputs
+from friedel.core.units import wavelength_from_energy
+from friedel.instrument import Detector, Geometry
+from friedel.instrument.virtual import Exposure, simulated_frame
+from friedel.io.images import write_image
+from friedel.matter import Crystal
+from friedel.techniques.powder import ReflectionPositions, reflection_positions
+
+from .simulate import refuse_existing
+from .tasks import SimulateCalibrant
+
+BEAM = 1e-3
+"""Smallest 2θ in rad at which rings are looked for."""
+
+
+def simulate_calibrant(parameters: SimulateCalibrant, context: Context) -> xr.Dataset:
+    """Write an image of a calibrant and its geometry; return the image."""
+    output = Path(parameters.output)
+    truth = output.with_name(f"{output.stem}_truth.poni")
+    inputs = [name for name in (parameters.calibrant, parameters.detector, parameters.geometry) if name]
+    refuse_to_replace_inputs([output, truth], inputs)
+    if not parameters.overwrite:
+        refuse_existing([output, truth])
+    geometry = _geometry(parameters)
+    names = [field.name for field in fields(Exposure) if field.name in SimulateCalibrant.model_fields]
+    exposure = Exposure(**{name: getattr(parameters, name) for name in names})
+    rings = calibrant_rings(parameters.calibrant, geometry)
+    frame = simulated_frame(geometry, rings, exposure, seed=parameters.seed, threads=context.runner.threads)
+    write_image(output, frame.image)
+    geometry.save(truth, comment=f"The truth of {output.name}, simulated")
+    dataset = xr.Dataset(
+        {"frame": (("y", "x"), frame.image, {"units": "counts", "long_name": "Counts"})},
+        attrs={"title": f"Simulated image of {parameters.calibrant}", "default": "frame"},
+    )
+    if context.provenance is not None:
+        dataset.attrs["provenance"] = context.with_cost(context.provenance).to_json()
+    return dataset
+
+
+def calibrant_rings(calibrant: str, geometry: Geometry) -> ReflectionPositions:
+    """Return the rings of a calibrant for the wavelength of a geometry."""
+    if geometry.wavelength is None:
+        raise ParameterError("The geometry has no wavelength.", "Add one to its file.")
+    return reflection_positions(Crystal.load(calibrant), "2th_rad", geometry.wavelength, (BEAM, 0.999 * np.pi))
+
+
+def _geometry(parameters: SimulateCalibrant) -> Geometry:
+    if parameters.geometry is not None:
+        parameters.refuse(
+            ("detector", "energy", "distance", "poni", "rot1", "rot2", "rot3", "orientation"), "the geometry tells it"
+        )
+        return Geometry.load(parameters.geometry)
+    name = parameters.detector
+    detector = Detector.load(name) if Path(name).is_file() else Detector.named(name, orientation=parameters.orientation)
+    rows, columns = detector.known_shape()
+    middle = (0.5 * rows * detector.pixel1, 0.5 * columns * detector.pixel2)
+    poni1, poni2 = middle if parameters.poni is None else parameters.poni
+    rotations = {"rot1": parameters.rot1, "rot2": parameters.rot2, "rot3": parameters.rot3}
+    wavelength = wavelength_from_energy(parameters.energy)
+    return Geometry(detector, parameters.distance, poni1, poni2, wavelength=wavelength, **rotations)

@@ -1,0 +1,36 @@
+"""The simulated image of a calibrant, as a task."""
+
+import numpy as np
+import pytest
+
+import friedel
+from friedel.core.errors import OutputError, ParameterError
+from friedel.instrument import Geometry
+from friedel.io.images import read_image
+
+
+def test_the_image_and_its_geometry_are_written(tmp_path):
+    result = friedel.simulate_calibrant(tmp_path / "ceo2.edf", detector="Pilatus100k", rot1=0.1, seed=4)
+    image = read_image(tmp_path / "ceo2.edf")
+    np.testing.assert_array_equal(image, result.frame)
+    truth = Geometry.load(tmp_path / "ceo2_truth.poni")
+    assert truth.rot1 == 0.1
+    assert truth.shape == image.shape
+
+
+def test_the_truth_makes_the_same_image_again(tmp_path):
+    first = friedel.simulate_calibrant(tmp_path / "a.npy", detector="Pilatus100k", rot2=0.2, orientation=2)
+    second = friedel.simulate_calibrant(tmp_path / "b.npy", geometry=tmp_path / "a_truth.poni")
+    assert np.abs(first.frame.astype(int) - second.frame).max() <= 30  # a PONI file rounds
+
+
+def test_a_geometry_and_its_parts_are_not_mixed(tmp_path):
+    friedel.simulate_calibrant(tmp_path / "a.npy", detector="Pilatus100k")
+    with pytest.raises(ParameterError, match="rot1"):
+        friedel.simulate_calibrant(tmp_path / "b.npy", geometry=tmp_path / "a_truth.poni", rot1=0.2)
+
+
+def test_nothing_is_replaced_without_leave(tmp_path):
+    friedel.simulate_calibrant(tmp_path / "a.npy", detector="Pilatus100k")
+    with pytest.raises(OutputError, match="exists"):
+        friedel.simulate_calibrant(tmp_path / "a.npy", detector="Pilatus100k")
