@@ -8,7 +8,13 @@ from typing import Any
 # Found on first use: tasks.py must be importable without numpy, scipy or xarray.
 _HOMES = {
     "ControlPoints": "points",
+    "GeometryModel": "models",
+    "ImagesModel": "models",
+    "Quantity": "derived",
+    "Refinement": "refinement",
     "RingPoints": "points",
+    "derived_quantities": "derived",
+    "refine": "refinement",
 }
 
 __all__ = sorted(_HOMES)
