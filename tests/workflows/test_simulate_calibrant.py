@@ -34,3 +34,9 @@ def test_nothing_is_replaced_without_leave(tmp_path):
     friedel.simulate_calibrant(tmp_path / "a.npy", detector="Pilatus100k")
     with pytest.raises(OutputError, match="exists"):
         friedel.simulate_calibrant(tmp_path / "a.npy", detector="Pilatus100k")
+
+
+@pytest.mark.parametrize("calibrant", ["silver behenate", "LaB6 660b", "3.2, 2.1, 1.9"])
+def test_any_calibrant_can_be_simulated(tmp_path, calibrant):
+    result = friedel.simulate_calibrant(tmp_path / "a.npy", detector="Pilatus100k", calibrant=calibrant)
+    assert result.frame.max() > 100

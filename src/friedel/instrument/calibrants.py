@@ -6,7 +6,9 @@ the intensity per solid angle, after correction for polarization, integrates ove
 
     ∫ I d(2θ) ∝ Σ m |F|² / (sin θ sin 2θ)          over the reflections of the ring, m their multiplicity.
 
-Layered substances (long-chain soaps and alcohols) have d = d001/n instead, the rings of n = 1, 2, 3, ...
+Layered substances (long-chain soaps and alcohols) have d = d001/n instead, the rings of n = 1, 2, 3, ... Of these, and
+of crystals whose atoms are not given, all |F|² are taken to be equal, so intensities fall with angle as they do on the
+average; of a plain list of spacings all rings are taken to be equally bright, unless the list says more.
 """
 
 from __future__ import annotations
@@ -48,10 +50,10 @@ class Rings:
     two_theta : ndarray of float64 (n,)
         In rad, rising.
     intensity : ndarray of float64 (n,)
-        Intensity per solid angle integrated over 2θ, without polarization, relative to the strongest of these; 1 for
-        all where the structure is not known.
+        Intensity per solid angle integrated over 2θ, without polarization, relative to the strongest of these; an
+        assumption (see above) where the calibrant's `intensities_known` is False.
     multiplicity : ndarray of int32 (n,)
-        Reflections that coincide in the ring; 0 where the structure is not known.
+        Reflections that coincide in the ring; 0 where that is not known.
     labels : tuple of str
         Indices of the ring's reflections, "1 1 1" or "5 1 1, 3 3 3"; empty where they are not known.
     complete : bool
@@ -67,6 +69,28 @@ class Rings:
 
     def __len__(self) -> int:
         return len(self.spacing)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring of a list.
+
+    Attributes
+    ----------
+    spacing : float
+        d in Å.
+    label : str
+        Indices of its reflections, if they are known.
+    multiplicity : int
+        0 if it is not known.
+    intensity : float
+        Relative; of all rings of a list, or 1 for all.
+    """
+
+    spacing: float
+    label: str = ""
+    multiplicity: int = 0
+    intensity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,22 +117,23 @@ class Calibrant:
         Cell, space group and atoms.
     layer : float or None
         Spacing d001 of a layered substance, Å.
-    spacings : tuple of float
-        Of a calibrant that is nothing but a list: d in Å, falling.
+    listed : tuple of Ring
+        Of a calibrant that is nothing but a list, by falling d.
     """
 
     name: str
     source: str = ""
     crystal: Crystal | None = None
     layer: float | None = None
-    spacings: tuple[float, ...] = ()
+    listed: tuple[Ring, ...] = ()
 
     def __post_init__(self) -> None:
-        if sum((self.crystal is not None, self.layer is not None, bool(self.spacings))) != 1:
+        if sum((self.crystal is not None, self.layer is not None, bool(self.listed))) != 1:
             raise ParameterError(
                 f"The calibrant {self.name} has no rings.", "Give a crystal, the spacing of layers, or a list of d."
             )
-        for length in (*self.spacings, *(() if self.layer is None else (self.layer,))):
+        lengths = [ring.spacing for ring in self.listed] + ([] if self.layer is None else [self.layer])
+        for length in lengths:
             if not (length > 0 and math.isfinite(length)):
                 raise ParameterError(f"The calibrant {self.name} has the spacing {length}.", "Give positive Å.")
 
@@ -127,7 +152,13 @@ class Calibrant:
 
     @classmethod
     def load(cls, name: str | Path) -> Calibrant:
-        """Return a built-in calibrant by its name, or read a CIF file.
+        """Return a built-in calibrant by its name, read a file, or take spacings as they are.
+
+        Parameters
+        ----------
+        name : str or path
+            A name; the path of a CIF file, a .D file or a text of spacings; or d in Å with commas between:
+            "3.1357, 1.9202, 1.6376".
 
         Raises
         ------
@@ -136,11 +167,35 @@ class Calibrant:
         FileError
             If the file cannot be read.
         """
-        if str(name).casefold().endswith(".cif"):
+        from . import calibrant_file
+
+        text = str(name)
+        if text.casefold().endswith(".cif"):
             from friedel.matter import Crystal
 
             return cls.from_crystal(Crystal.from_cif(name))
-        return cls.named(str(name))
+        if calibrant_file.is_file_name(text):
+            return calibrant_file.read_calibrant(name)
+        given = calibrant_file.spacings_in(text)
+        return cls.from_spacings("spacings", given) if given else cls.named(text)
+
+    def save(self, path: str | Path, *, least: float = 0.5) -> None:
+        """Write a .D file: a line for each ring with d in Å, indices and multiplicity, as pyFAI reads it.
+
+        Parameters
+        ----------
+        path : path-like
+        least : float
+            Smallest d in Å.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        from .calibrant_file import write_calibrant
+
+        write_calibrant(self, path, least)
 
     @classmethod
     def from_crystal(cls, crystal: Crystal) -> Calibrant:
@@ -151,7 +206,7 @@ class Calibrant:
     def from_spacings(cls, name: str, spacings: ArrayLike, source: str = "") -> Calibrant:
         """Return a calibrant with these lattice spacings (n,) in Å, in any order; intensities are not known."""
         given = np.unique(np.asarray(spacings, dtype=np.float64))[::-1]
-        return cls(name, source, spacings=tuple(given.tolist()))
+        return cls(name, source, listed=tuple(Ring(spacing) for spacing in given.tolist()))
 
     def rings(self, wavelength: float, two_theta_max: float = math.pi) -> Rings:
         """Return the rings at a wavelength.
@@ -181,24 +236,28 @@ class Calibrant:
             raise ParameterError(f"The largest scattering angle is {two_theta_max} rad.", "Give 0 to π, in rad.")
         least = wavelength * 1e10 / (2.0 * math.sin(two_theta_max / 2.0))
         lines = self._lines(least)
-        seen = lines.spacing >= least * (1.0 - 1e-12)
-        spacing = lines.spacing[seen]
+        count = int(np.searchsorted(-lines.spacing, -least * (1.0 - 1e-12), side="right"))
+        spacing = lines.spacing[:count]
         sine = np.minimum(wavelength * 1e10 / (2.0 * spacing), 1.0)
         two_theta = 2.0 * np.arcsin(sine)
-        intensity = lines.strength[seen] / (sine * np.maximum(np.sin(two_theta), LEAST_SINE))
+        intensity = lines.strength[:count]
+        if not self.listed:
+            intensity = intensity / (sine * np.maximum(np.sin(two_theta), LEAST_SINE))
         return Rings(
             spacing=spacing,
             two_theta=two_theta,
-            intensity=intensity / intensity.max(initial=1e-300) if self.intensities_known else np.ones(len(spacing)),
-            multiplicity=lines.multiplicity[seen],
-            labels=lines.labels[: len(spacing)],
+            intensity=intensity / intensity.max(initial=1e-300),
+            multiplicity=lines.multiplicity[:count],
+            labels=lines.labels[:count],
             complete=bool(lines.reach <= least * (1.0 + 1e-12)),
         )
 
     @property
     def intensities_known(self) -> bool:
-        """Whether the rings' intensities follow from a structure."""
-        return self.crystal is not None
+        """Whether the rings' intensities follow from a structure, or were given with a list."""
+        if self.crystal is not None:
+            return bool(self.crystal.sites)
+        return any(ring.intensity != 1.0 for ring in self.listed)
 
     def _lines(self, least: float) -> _Lines:
         """Return the rings down to a spacing in Å, or further."""
@@ -207,17 +266,25 @@ class Calibrant:
             step = math.floor(2.0 * math.log2(least))
             return _crystal_lines(self.crystal, max(2.0 ** (step / 2.0), _least_spacing(self.crystal)))
         if self.layer is not None:
-            count = min(MOST_RINGS, math.floor(self.layer / least * (1.0 + 1e-9)))
-            return _listed(self.layer / np.arange(1, count + 1), _orders(count), self.layer / (count + 1) * (1 + 1e-9))
-        return _listed(np.array(self.spacings), ("",) * len(self.spacings), self.spacings[-1])
+            return _layer_lines(self.layer, least)
+        return _Lines(
+            spacing=np.array([ring.spacing for ring in self.listed]),
+            strength=np.array([ring.intensity for ring in self.listed]),
+            multiplicity=np.array([ring.multiplicity for ring in self.listed], np.int32),
+            labels=tuple(ring.label for ring in self.listed),
+            reach=self.listed[-1].spacing,
+        )
 
 
-def _orders(count: int) -> tuple[str, ...]:
-    return tuple(f"0 0 {order}" for order in range(1, count + 1))
-
-
-def _listed(spacing: _Array, labels: tuple[str, ...], reach: float) -> _Lines:
-    return _Lines(spacing, np.ones(len(spacing)), np.zeros(len(spacing), np.int32), labels, reach)
+def _layer_lines(layer: float, least: float) -> _Lines:
+    count = min(MOST_RINGS, math.floor(layer / least * (1.0 + 1e-9)))
+    return _Lines(
+        spacing=layer / np.arange(1, count + 1),
+        strength=np.ones(count),
+        multiplicity=np.full(count, 2, np.int32),
+        labels=tuple(f"0 0 {order}" for order in range(1, count + 1)),
+        reach=layer / (count + 1) * (1.0 + 1e-9),
+    )
 
 
 def _least_spacing(crystal: Crystal) -> float:

@@ -114,7 +114,8 @@ class Crystal:
     space_group : str
         Hermann-Mauguin symbol, with origin or axes where there is a choice: "F d -3 m:2", "R -3 c:H".
     sites : tuple of Site
-        The asymmetric unit.
+        The asymmetric unit; empty if only the lattice is known. Then |F|² of all reflections that the space group
+        allows is taken to be 1, their mean being all that can be said of them (Wilson, Nature 150 (1942) 152).
     source : str
         Where the numbers are from.
     """
@@ -237,9 +238,12 @@ class Crystal:
         if len(hkl) == 0:
             return Reflections(np.empty((0, 3), np.int32), np.empty(0), np.empty(0, np.int32), np.empty(0))
         spacing = np.asarray(self._unit_cell.calculate_d_array(hkl), dtype=np.float64)
-        squared = np.abs(self.structure_factors(hkl, spacing)) ** 2
-        electrons = abs(self.structure_factors(np.zeros((1, 3), np.int32), np.array([np.inf]))[0]) ** 2
-        present = squared > ABSENT * electrons
+        squared = np.ones(len(hkl))
+        present = squared > 0
+        if self.sites:
+            squared = np.abs(self.structure_factors(hkl, spacing)) ** 2
+            electrons = abs(self.structure_factors(np.zeros((1, 3), np.int32), np.array([np.inf]))[0]) ** 2
+            present = squared > ABSENT * electrons
         hkl, spacing, squared = hkl[present], spacing[present], squared[present]
         order = np.lexsort((*hkl.T, -np.round(spacing, 9)))
         images = _images(hkl[order], [np.array(op.rot) // gemmi.Op.DEN for op in self._operations])

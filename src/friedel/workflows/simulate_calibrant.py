@@ -12,17 +12,12 @@ from friedel.core.context import Context
 from friedel.core.errors import ParameterError
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.core.units import wavelength_from_energy
-from friedel.instrument import Detector, Geometry
+from friedel.instrument import Calibrant, Detector, Geometry, Rings
 from friedel.instrument.virtual import Exposure, simulated_frame
 from friedel.io.images import write_image
-from friedel.matter import Crystal
-from friedel.techniques.powder import ReflectionPositions, reflection_positions
 
 from .simulate import refuse_existing
 from .tasks import SimulateCalibrant
-
-BEAM = 1e-3
-"""Smallest 2θ in rad at which rings are looked for."""
 
 
 def simulate_calibrant(parameters: SimulateCalibrant, context: Context) -> xr.Dataset:
@@ -49,11 +44,11 @@ def simulate_calibrant(parameters: SimulateCalibrant, context: Context) -> xr.Da
     return dataset
 
 
-def calibrant_rings(calibrant: str, geometry: Geometry) -> ReflectionPositions:
+def calibrant_rings(calibrant: str, geometry: Geometry) -> Rings:
     """Return the rings of a calibrant for the wavelength of a geometry."""
     if geometry.wavelength is None:
         raise ParameterError("The geometry has no wavelength.", "Add one to its file.")
-    return reflection_positions(Crystal.load(calibrant), "2th_rad", geometry.wavelength, (BEAM, 0.999 * np.pi))
+    return Calibrant.load(calibrant).rings(geometry.wavelength, 0.999 * np.pi)
 
 
 def _geometry(parameters: SimulateCalibrant) -> Geometry:
@@ -67,6 +62,6 @@ def _geometry(parameters: SimulateCalibrant) -> Geometry:
     rows, columns = detector.known_shape()
     middle = (0.5 * rows * detector.pixel1, 0.5 * columns * detector.pixel2)
     poni1, poni2 = middle if parameters.poni is None else parameters.poni
-    rotations = {"rot1": parameters.rot1, "rot2": parameters.rot2, "rot3": parameters.rot3}
+    rotations = (parameters.rot1, parameters.rot2, parameters.rot3)
     wavelength = wavelength_from_energy(parameters.energy)
-    return Geometry(detector, parameters.distance, poni1, poni2, wavelength=wavelength, **rotations)
+    return Geometry(detector, parameters.distance, poni1, poni2, *rotations, wavelength=wavelength)
