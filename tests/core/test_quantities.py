@@ -1,7 +1,7 @@
 import pytest
 
 from friedel.core.errors import ParameterError
-from friedel.core.quantities import parse_length
+from friedel.core.quantities import parse_energy, parse_length, parse_wavelength
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,19 @@ def test_lengths(text, metres):
 def test_what_is_no_length(text):
     with pytest.raises(ParameterError, match="window"):
         parse_length(text, "window")
+
+
+@pytest.mark.parametrize("text", ["30.5keV", "30.5", 30.5, "30500 eV", "0.0305MeV"])
+def test_energies_have_units(text):
+    assert parse_energy(text) == pytest.approx(30.5)
+
+
+@pytest.mark.parametrize("text", ["0.4065A", "0.4065", 0.4065, "0.04065nm", "40.65 pm", "4.065e-11m", "4.065e-11"])
+def test_wavelengths_have_units(text):
+    assert parse_wavelength(text) == pytest.approx(4.065e-11)
+
+
+@pytest.mark.parametrize("text", ["", "-3keV", "0", "thirty", "30 kV", "nan", "1e999"])
+def test_what_is_no_energy_is_refused(text):
+    with pytest.raises(ParameterError, match="energy"):
+        parse_energy(text)

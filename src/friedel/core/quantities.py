@@ -36,3 +36,48 @@ def parse_length(text: str, what: str = "length") -> float:
             f"The {what} {text!r} cannot be read.", f"Give a positive number and a unit of {', '.join(LENGTHS)}: 450um."
         )
     return number / LENGTHS[unit]
+
+
+ENERGIES = {"keV": 1.0, "eV": 1e3, "MeV": 1e-3}
+"""Units of energy, how many make a keV."""
+WAVELENGTHS = {"A": 1e10, "Å": 1e10, "Angstrom": 1e10, "angstrom": 1e10, "nm": 1e9, "pm": 1e12, "m": 1.0}
+"""Units of wavelength, how many make a metre."""
+_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-ZÅ]*)")
+
+
+def parse_energy(text: str | float) -> float:
+    """Read a photon energy: "30.5keV", "30500 eV", 30.5 (keV); returned in keV.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be read or is not positive.
+    """
+    return _parsed(text, "energy", ENERGIES, "keV", "30.5keV")
+
+
+def parse_wavelength(text: str | float) -> float:
+    """Read a wavelength: "0.4065A", "0.04065 nm", "4.065e-11m", 0.4065 (Å); returned in m.
+
+    A number without unit is in Å, or in m if it is smaller than a millionth, as PONI files have it.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be read or is not positive.
+    """
+    match = _QUANTITY.fullmatch(str(text).strip())
+    small = match is not None and not match[2] and float(match[1]) < 1e-6
+    return _parsed(text, "wavelength", WAVELENGTHS, "m" if small else "A", "0.4065A")
+
+
+def _parsed(text: str | float, what: str, units: dict[str, float], default: str, example: str) -> float:
+    match = _QUANTITY.fullmatch(str(text).strip())
+    number = float(match[1]) if match else float("nan")
+    unit = (match[2] or default) if match else ""
+    if not (0 < number < float("inf")) or unit not in units:
+        raise ParameterError(
+            f"The {what} {str(text)!r} cannot be read.",
+            f"Give a positive number and a unit of {', '.join(units)}: {example}.",
+        )
+    return number / units[unit]

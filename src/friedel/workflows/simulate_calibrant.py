@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from friedel.core.context import Context
 from friedel.core.errors import ParameterError
 from friedel.core.provenance import refuse_to_replace_inputs
+from friedel.core.quantities import parse_energy
 from friedel.core.units import wavelength_from_energy
 from friedel.instrument import Calibrant, Detector, Geometry, Rings
 from friedel.instrument.virtual import Exposure, simulated_frame
@@ -48,7 +48,7 @@ def calibrant_rings(calibrant: str, geometry: Geometry) -> Rings:
     """Return the rings of a calibrant for the wavelength of a geometry."""
     if geometry.wavelength is None:
         raise ParameterError("The geometry has no wavelength.", "Add one to its file.")
-    return Calibrant.load(calibrant).rings(geometry.wavelength, 0.999 * np.pi)
+    return Calibrant.load(calibrant).rings(geometry.wavelength)
 
 
 def _geometry(parameters: SimulateCalibrant) -> Geometry:
@@ -62,6 +62,6 @@ def _geometry(parameters: SimulateCalibrant) -> Geometry:
     rows, columns = detector.known_shape()
     middle = (0.5 * rows * detector.pixel1, 0.5 * columns * detector.pixel2)
     poni1, poni2 = middle if parameters.poni is None else parameters.poni
-    rotations = (parameters.rot1, parameters.rot2, parameters.rot3)
-    wavelength = wavelength_from_energy(parameters.energy)
-    return Geometry(detector, parameters.distance, poni1, poni2, *rotations, wavelength=wavelength)
+    rotations = parameters.rot1, parameters.rot2, parameters.rot3
+    wavelength = wavelength_from_energy(parse_energy(parameters.energy))
+    return Geometry(detector, parameters.distance, poni1, poni2, *rotations, wavelength)

@@ -110,8 +110,8 @@ class SimulateCalibrant(Parameters):
     """Calibrant: the name of a built-in one or a file."""
     detector: NameOrPath = "Pilatus1M"
     """Detector model or file."""
-    energy: PositiveFloat = 30.0
-    """Photon energy, keV."""
+    energy: str | float = 30.0
+    """Photon energy, keV unless another unit is given."""
     distance: PositiveFloat = 0.2
     """Sample to detector along its normal, m."""
     poni: tuple[FiniteFloat, FiniteFloat] | None = None
