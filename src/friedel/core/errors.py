@@ -86,3 +86,7 @@ class CancelledError(FriedelError):
 
 class WorkerError(FriedelError):
     """A block could not be processed, even after retries."""
+
+
+class CalibrationError(FriedelError):
+    """No geometry could be found, or none that can be trusted."""

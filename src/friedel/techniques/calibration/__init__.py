@@ -7,6 +7,7 @@ from typing import Any
 
 # Found on first use: tasks.py must be importable without numpy, scipy or xarray.
 _HOMES = {
+    "Candidate": "search",
     "ControlPoints": "points",
     "GeometryModel": "models",
     "ImagesModel": "models",
@@ -14,6 +15,8 @@ _HOMES = {
     "Refinement": "refinement",
     "RingPoints": "points",
     "derived_quantities": "derived",
+    "detect": "detection",
+    "find_geometry": "search",
     "refine": "refinement",
 }
 
