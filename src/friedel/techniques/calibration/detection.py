@@ -66,7 +66,7 @@ class _Ridges:
     binning: int
 
 
-def detect(image: NDArray[np.generic], mask: _Mask | None = None, *, maximum_points: int = 4000) -> RingPoints:
+def detect(image: NDArray[Any], mask: _Mask | None = None, *, maximum_points: int = 4000) -> RingPoints:
     """Find points on ridges and spots.
 
     Parameters
@@ -103,7 +103,7 @@ def detect(image: NDArray[np.generic], mask: _Mask | None = None, *, maximum_poi
     return _selected(found, spots, maximum_points)
 
 
-def _valid_pixels(image: NDArray[np.generic], mask: _Mask | None) -> tuple[_Singles, _Mask]:
+def _valid_pixels(image: NDArray[Any], mask: _Mask | None) -> tuple[_Singles, _Mask]:
     if image.ndim != 2:
         raise DataError(f"The image has {image.ndim} dimensions.", "Give one image of rows and columns.")
     if mask is not None and mask.shape != image.shape:
@@ -143,7 +143,7 @@ def _noise_model(values: _Singles, invalid: _Mask) -> tuple[float, float]:
     if min(rows, columns) == 0:
         return 1.0, 0.0
     quads = values[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2)
-    bad = invalid[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).any(axis=(1, 3))
+    bad = np.asarray(invalid[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).any(axis=(1, 3)))
     difference = np.abs(quads[:, 0, :, 0] - quads[:, 0, :, 1] - quads[:, 1, :, 0] + quads[:, 1, :, 1])
     mean = quads.mean(axis=(1, 3))
     half = NOISE_TILE // 2
@@ -206,7 +206,8 @@ def _binned(values: _Singles, invalid: _Mask, binning: int) -> tuple[_Singles, _
     valid = [(~invalid[cut])[i::binning, j::binning] for i in range(binning) for j in range(binning)]
     number = np.sum(valid, axis=0, dtype=np.float32)
     total = np.sum(parts, axis=0, dtype=np.float32)
-    return total * np.float32(binning**2) / np.maximum(number, np.float32(1)), np.asarray(number < 0.5 * binning**2)
+    counts = total * np.float32(binning**2) / np.maximum(number, np.float32(1))
+    return np.asarray(counts, np.float32), np.asarray(number < 0.5 * binning**2)
 
 
 def _ridges_and_spots(level: _Level) -> tuple[_Ridges, _Ridges]:
@@ -378,7 +379,7 @@ def _thinned(ridges: _Ridges, first: int, step: float) -> RingPoints:
     order = np.lexsort((-ridges.strength, key))
     chosen = order[np.r_[True, key[order][1:] != key[order][:-1]]]
     tree = spatial.cKDTree(here)
-    pairs: list[list[int]] = list(tree.query_ball_point(here[chosen], 9.0))
+    pairs: Any = tree.query_ball_point(here[chosen], 9.0)
     lengths = np.array([len(p) for p in pairs])
     flat = np.concatenate([np.asarray(p, np.intp) for p in pairs])
     owner = np.repeat(np.arange(len(chosen)), lengths)

@@ -386,7 +386,8 @@ def _clusters(scene: _Scene, parameters: _Array, smoothing: float) -> _Clusters:
     )
     tops = np.nonzero(top)[0]
     if not len(tops):
-        return _Clusters(np.full(len(order), -1), *4 * (np.empty(0),), sharpness)
+        nothing = np.empty(0)
+        return _Clusters(np.full(len(order), -1), nothing, nothing, nothing, np.empty(0, np.intp), sharpness)
     position = (tops - 20 + 0.5) * step
     nearest = np.abs(radial[:, None] - position).argmin(axis=1)
     near = np.abs(radial - position[nearest]) < 2.5 * smoothing
