@@ -27,7 +27,7 @@ from friedel.core.units import Unit, unit_named
 from .coordinates import UPRIGHT, Points, SamplePose, values_at
 from .detector import Detector
 from .pixel_shapes import Positions
-from .poni import read_poni, write_poni
+from .poni import write_poni
 from .radial import require_wavelength
 from .sensor import Sensor, entry_ratios
 
@@ -79,17 +79,27 @@ class Geometry:
             self.sensor_and_wavelength("The correction for parallax")
 
     @classmethod
-    def load(cls, path: str | Path) -> Geometry:
-        """Read a PONI file, version 1 to 3.
+    def load(cls, path: str | Path, *, detector: Detector | None = None, wavelength: float | None = None) -> Geometry:
+        """Read a geometry: a PONI file, version 1 to 3, or a file of another program, known by what is in it.
+
+        Parameters
+        ----------
+        path : path-like
+        detector : Detector, optional
+            For what the file does not tell about it, such as gaps and the number of pixels.
+        wavelength : float, optional
+            In m, if the file tells none.
 
         Raises
         ------
         FileError
-            If the file cannot be read or is no PONI file.
+            If the file cannot be read or holds no geometry.
         GeometryError
-            If a key is missing or has a value that is not allowed; the message names it.
+            If something is missing or has a value that is not allowed; the message names it.
         """
-        return cls(**read_poni(path))
+        from .geometry_formats import Given, read_geometry
+
+        return read_geometry(path, Given(detector, wavelength)).geometry
 
     def save(self, path: str | Path, comment: str = "") -> None:
         """Write a PONI file of version 2.1, or 3 if it tells of parallax.

@@ -238,9 +238,28 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
         If the file cannot be written.
     """
     try:
-        name, config = detector_config(geometry.detector)
+        text = poni_text(geometry, comment)
     except GeometryError as error:
         raise OutputError(path, error.problem, error.remedy) from None
+    # Written beside and renamed, so that no reader ever meets half a geometry.
+    partial = Path(f"{path}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None
+
+
+def poni_text(geometry: Geometry, comment: str = "") -> str:
+    """Return what is in a PONI file of version 2.1, or 3 if the geometry tells of parallax.
+
+    Raises
+    ------
+    GeometryError
+        If the pixels of the detector are described by no file.
+    """
+    name, config = detector_config(geometry.detector)
     lines = [
         "# Nota: C-Order, 1 refers to the Y axis, 2 to the X axis",
         f"# Written by friedel on {datetime.now().astimezone().isoformat(timespec='seconds')}",
@@ -254,14 +273,7 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
         lines.append(f"Wavelength: {float(geometry.wavelength)!r}")
     if geometry.parallax:
         lines.append("Parallax: True")
-    # Written beside and renamed, so that no reader ever meets half a geometry.
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None
+    return "\n".join(lines) + "\n"
 
 
 def poni_table(geometry: Geometry) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""PONI files, and the geometry in configurations of pyFAI's workers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from ..geometry import Geometry
+from ..poni import poni_text, read_poni
+from .format import ASPECTS, Content, GeometryFormat, Given, chosen_wavelength, detector_from
+
+PONI = re.compile(r"^\s*(poni_version|poni1)\s*:", re.IGNORECASE | re.MULTILINE)
+
+
+def recognises(content: Content) -> bool:
+    """Whether a file is a PONI file."""
+    return PONI.search(content.beginning) is not None
+
+
+def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
+    """Read a PONI file; what the user says replaces what it says of the detector."""
+    values = read_poni(content.path)
+    detector = values["detector"]
+    values["wavelength"], notes = chosen_wavelength(values["wavelength"], given)
+    if given.detector is not None:
+        values["detector"] = detector_from(
+            content,
+            given,
+            pixel1=detector.pixel1,
+            pixel2=detector.pixel2,
+            shape=detector.shape,
+            orientation=detector.orientation,
+        )
+        if detector.sensor is not None:
+            values["detector"] = replace(values["detector"], sensor=detector.sensor)
+    return Geometry(**values), notes
+
+
+def write(geometry: Geometry) -> bytes:
+    """Return a PONI file of version 2.1, or 3 if the geometry tells of parallax."""
+    return poni_text(geometry).encode()
+
+
+def losses(geometry: Geometry) -> list[str]:
+    """Return what a PONI file has no place for."""
+    detector = geometry.detector
+    gaps = detector.generic and detector.pixels is None and (detector.gap_rows or detector.gap_columns)
+    return ["the gaps between modules: give --detector, if it is a model that is known"] if gaps else []
+
+
+FORMAT = GeometryFormat("pyfai", "PONI file (pyFAI)", ".poni", recognises, read, write, frozenset(ASPECTS), losses)
