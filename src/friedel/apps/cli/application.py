@@ -16,6 +16,7 @@ from friedel.core.parameters import Parameters
 from friedel.core.provenance import friedel_version
 from friedel.core.tasks import Task, find_task, registry
 
+from .geometry import make_geometry_commands
 from .options import COMMON_OPTIONS, running_parameters, signature
 
 TASKS = Group("Tasks", sort_key=0)
@@ -38,6 +39,7 @@ def make_application(words: Sequence[str]) -> App:
         _add(application, task, words)
     for command in (info, tasks, schema, plot, report):
         application.command(command, group=LOOKING)
+    application.command(make_geometry_commands(LOOKING))
     application.command(_with_running_options(rerun), name="rerun", group=TASKS)
     return application
 

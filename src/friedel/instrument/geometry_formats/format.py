@@ -31,10 +31,13 @@ class Given:
     detector : Detector or None
     wavelength : float or None
         In m.
+    shape : (int, int) or None
+        Rows and columns.
     """
 
     detector: Detector | None = None
     wavelength: float | None = None
+    shape: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,10 @@ class GeometryFormat:
 
     def lost(self, geometry: Geometry) -> list[str]:
         """Return a sentence for each thing that a file in this format does not hold of a geometry."""
-        found = [sentence(geometry) for aspect, sentence in ASPECTS.items() if aspect not in self.holds]
+        holds = self.holds | (
+            {"name"} if {"shape", "gaps"} <= self.holds and known_by_gaps(geometry.detector) else set()
+        )
+        found = [sentence(geometry) for aspect, sentence in ASPECTS.items() if aspect not in holds]
         return [text for text in found if text] + self.losses(geometry)
 
 
@@ -245,7 +251,7 @@ def detector_from(
     GeometryError
         If both contradict, or no one tells the size of the pixels.
     """
-    own = given.detector
+    own, shape = given.detector, shape or given.shape
     if own is None:
         if pixel1 is None or pixel2 is None:
             raise GeometryError(
@@ -281,6 +287,13 @@ def recognised(detector: Detector) -> Detector:
                 sensor=detector.sensor,
             )
     return detector
+
+
+def known_by_gaps(detector: Detector) -> bool:
+    """Whether the model of a detector is found again from its pixels and gaps."""
+    gaps = (detector.gap_rows, detector.gap_columns)
+    plain = Detector.from_shape(detector.shape, detector.pixel1, detector.pixel2)
+    return recognised(replace(plain, gap_rows=gaps[0], gap_columns=gaps[1])).name == detector.name
 
 
 def with_mask(detector: Detector, mask: NDArray[np.bool_]) -> Detector:

@@ -122,5 +122,5 @@ def _number(value: float) -> str:
 
 
 FORMAT = GeometryFormat(
-    "hexrd", "Instrument of HEXRD", ".yml", recognises, read, write, frozenset({"wavelength", "shape", "name"})
+    "hexrd", "Instrument of HEXRD", ".yml", recognises, read, write, frozenset({"wavelength", "shape"})
 )

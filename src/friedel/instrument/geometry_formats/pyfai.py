@@ -33,6 +33,8 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
         )
         if detector.sensor is not None:
             values["detector"] = replace(values["detector"], sensor=detector.sensor)
+    elif given.shape is not None:
+        values["detector"] = detector.with_shape(given.shape)
     return Geometry(**values), notes
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from friedel.core.errors import ParameterError
 
 from ..geometry import Geometry
+from ..poni import PARAMETERS
 from .format import Content, GeometryFormat, Given, Reading, write_whole
 
 NAMES = ("pyfai", "dioptas", "fit2d", "spd", "imaged11", "crystfel", "cxi", "dials", "gsas2", "hexrd")
@@ -94,9 +95,8 @@ def write_geometry(path: str | Path, geometry: Geometry, format_name: str, *, ov
 
 def _plain(geometry: Geometry) -> Geometry:
     """Return the geometry with numbers of Python, which are written with all their digits and nothing else."""
-    names = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3")
     own = geometry.detector
     detector = replace(own, pixel1=float(own.pixel1), pixel2=float(own.pixel2))
     wavelength = None if geometry.wavelength is None else float(geometry.wavelength)
-    values = {name: float(getattr(geometry, name)) for name in names}
-    return replace(geometry, detector=detector, wavelength=wavelength, **values)
+    distance, poni1, poni2, rot1, rot2, rot3 = (float(getattr(geometry, name)) for name in PARAMETERS)
+    return Geometry(detector, distance, poni1, poni2, rot1, rot2, rot3, wavelength, geometry.parallax)

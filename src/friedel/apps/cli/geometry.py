@@ -1,0 +1,211 @@
+"""The commands that look at geometries: show, convert, compare."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Group, Parameter
+
+from friedel.core.errors import GeometryError, ParameterError
+
+if TYPE_CHECKING:
+    from friedel.instrument import Detector
+    from friedel.instrument.geometry_formats import Given, Reading
+
+SHAPE = re.compile(r"(\d+)\s*[x,]\s*(\d+)")
+
+
+def make_geometry_commands(group: Group) -> App:
+    """Return the command ``geometry`` with those below it."""
+    commands = App(name="geometry", help="Look at geometries, and write them for other programs.", group=group)
+    for command in (show, convert, compare):
+        commands.command(command)
+    return commands
+
+
+def show(
+    file: str,
+    /,
+    *,
+    source: Annotated[str | None, Parameter(name="--from")] = None,
+    detector: str | None = None,
+    shape: str | None = None,
+    wavelength: str | None = None,
+    energy: str | None = None,
+) -> None:
+    """Say what a geometry is in the terms of every program.
+
+    Parameters
+    ----------
+    file
+        A PONI file, or one of Dioptas, Fit2D, SPD, ImageD11, CrystFEL, CXI, DIALS, GSAS-II or HEXRD.
+    source
+        The format of the file (default: found by what is in it). Files of Dioptas need it: --from dioptas.
+    detector
+        Name or file of the detector, for what the file does not tell about it.
+    shape
+        Rows and columns of the detector: 1043x981.
+    wavelength
+        Such as 0.4066A, if the file tells none.
+    energy
+        Such as 30.5keV, instead of the wavelength.
+    """
+    from friedel.instrument.geometry_formats import format_named
+    from friedel.instrument.geometry_words import aligned, described
+
+    found = _read(file, source, _given(detector, shape, wavelength, energy))
+    _say(f"{file}: {format_named(found.format).title}")
+    _say(aligned(described(found.geometry)))
+
+
+def convert(
+    file: str,
+    /,
+    *,
+    to: str,
+    output: Annotated[str, Parameter(alias="-o")],
+    source: Annotated[str | None, Parameter(name="--from")] = None,
+    detector: str | None = None,
+    shape: str | None = None,
+    wavelength: str | None = None,
+    energy: str | None = None,
+    orientation: int | None = None,
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write a geometry for another program, and say what its format cannot hold.
+
+    Parameters
+    ----------
+    file
+        A geometry in any of the formats.
+    to
+        pyfai, dioptas, fit2d, spd, imaged11, crystfel, cxi, dials, gsas2 or hexrd.
+    output
+        The file to write.
+    source
+        The format of the file (default: found by what is in it). Files of Dioptas need it: --from dioptas.
+    detector
+        Name or file of the detector, for what the file does not tell about it.
+    shape
+        Rows and columns of the detector: 1043x981.
+    wavelength
+        Such as 0.4066A, if the file tells none.
+    energy
+        Such as 30.5keV, instead of the wavelength.
+    orientation
+        Tell the same stored image with this orientation, 1 to 4; scattering angles stay.
+    strict
+        Fail rather than lose anything.
+    overwrite
+        Replace the output if it exists.
+    """
+    from friedel.instrument.geometry_formats import format_named, write_geometry
+    from friedel.instrument.geometry_formats.placement import is_mirrored, reoriented
+
+    chosen = format_named(to)
+    geometry = _read(file, source, _given(detector, shape, wavelength, energy)).geometry
+    if orientation is not None:
+        if orientation not in (1, 2, 3, 4):
+            raise ParameterError(f"The orientation is {orientation}.", "It is 1, 2, 3 or 4.")
+        if is_mirrored(geometry.detector.orientation, orientation):
+            _warn("the laboratory is mirrored: azimuths run the other way")
+        geometry = reoriented(geometry, orientation)
+    lost = chosen.lost(geometry)
+    if lost and strict:
+        raise GeometryError(f"{chosen.title} does not hold {'; '.join(lost)}.", "Leave --strict away to lose it.")
+    write_geometry(output, geometry, to, overwrite=overwrite)
+    for sentence in lost:
+        _warn(f"not in {output}: {sentence}")
+    _say(f"Wrote {output} ({chosen.title}).")
+
+
+def compare(
+    first: str,
+    second: str,
+    /,
+    *,
+    calibrant: str | None = None,
+    detector: str | None = None,
+    shape: str | None = None,
+    wavelength: str | None = None,
+    energy: str | None = None,
+) -> None:
+    """Say how far apart two geometries of the same images are.
+
+    Parameters
+    ----------
+    first
+        A geometry in any of the formats.
+    second
+        Another one: differences are from the first to this one.
+    calibrant
+        Name or file of a calibrant: how far each of its rings moves.
+    detector
+        Name or file of the detector, for what the files do not tell about it.
+    shape
+        Rows and columns of the detector: 1043x981.
+    wavelength
+        Such as 0.4066A, if the files tell none.
+    energy
+        Such as 30.5keV, instead of the wavelength.
+    """
+    from friedel.instrument.calibrants import Calibrant
+    from friedel.instrument.geometry_comparison import compared
+
+    given = _given(detector, shape, wavelength, energy)
+    rings = None if calibrant is None else Calibrant.load(calibrant)
+    one, other = (_read(file, None, given).geometry for file in (first, second))
+    _say(str(compared(one, other, rings)))
+
+
+def _given(detector: str | None, shape: str | None, wavelength: str | None, energy: str | None) -> Given:
+    from friedel.core.quantities import parse_energy, parse_wavelength
+    from friedel.core.units import wavelength_from_energy
+    from friedel.instrument.geometry_formats import Given
+
+    if wavelength is not None and energy is not None:
+        raise ParameterError("Both wavelength and energy are given.", "Give one of them.")
+    length = None
+    if wavelength is not None:
+        length = parse_wavelength(wavelength)
+    elif energy is not None:
+        length = wavelength_from_energy(parse_energy(energy))
+    known = None
+    if shape is not None:
+        match = SHAPE.fullmatch(shape.strip())
+        if match is None:
+            raise ParameterError(f"The shape is {shape!r}.", "Give rows and columns, like 1043x981.")
+        known = (int(match[1]), int(match[2]))
+    found = None if detector is None else _detector(detector)
+    return Given(found if found is None or known is None else found.with_shape(known), length, known)
+
+
+def _detector(name: str) -> Detector:
+    from friedel.instrument import Detector
+    from friedel.instrument.detector_file import is_detector_file
+
+    return Detector.load(name) if is_detector_file(name) or Path(name).is_file() else Detector.named(name)
+
+
+def _read(file: str, source: str | None, given: Given) -> Reading:
+    from friedel.instrument.geometry_formats import read_geometry
+
+    found = read_geometry(file, given, source)
+    for note in found.notes:
+        _warn(f"not taken from {file}: {note}")
+    if given.shape is not None and found.geometry.detector.shape is None:
+        return replace(found, geometry=found.geometry.for_shape(given.shape))
+    return found
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"Warning: {text}\n")
