@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from friedel.core.errors import GeometryError, ParameterError
 from friedel.instrument import Detector
-from friedel.instrument.models import models
+from friedel.instrument.models import find_model, models
 
 # Shape, pixel in µm and number of gap pixels.
 KNOWN = [
@@ -59,6 +59,15 @@ def test_known_models(name, shape, pixel, gaps):
         ("Pilatus4 1M CdTe", "Pilatus4_CdTe_1M"),
         ("Lambda 7.5M", "Lambda7M5"),
         ("Perkin detector", "Perkin"),
+        ("PILATUS 300K, S/N 3-0123", "Pilatus300k"),
+        ("PILATUS3 X CdTe 300K-W", "PilatusCdTe300kw"),
+        ("Dectris EIGER2 Si 16M", "Eiger2_16M"),
+        ("EIGER X 500K", "Eiger500k"),
+        ("HF-2.4M", "HF_2M"),
+        ("Condor", "Fairchild"),
+        ("xpad S540 flat", "Xpad_flat"),
+        ("Pixirad-2", "Pixirad2"),
+        ("R-AXIS RAPID", "Rapid"),
     ],
 )
 def test_names_match_in_any_spelling(spelling, name):
@@ -68,9 +77,20 @@ def test_names_match_in_any_spelling(spelling, name):
 def test_unknown_name_lists_those_that_are_close():
     with pytest.raises(ParameterError, match=r"'Pilatus 3M'(.|\n)*Pilatus2M"):
         Detector.named("Pilatus 3M")
+    with pytest.raises(ParameterError, match="friedel detectors"):
+        Detector.named("???")
 
 
-@given(st.sampled_from(sorted(models())), st.integers(1, 4), st.integers(1, 4))
+def test_no_two_models_share_a_name():
+    for model in models().values():
+        for name in (model.name, *model.aliases):
+            assert find_model(name) is model
+
+
+TILED = sorted(name for name, m in models().items() if m.layout is None and not m.readouts and min(m.shape) > 4)
+
+
+@given(st.sampled_from(TILED), st.integers(1, 4), st.integers(1, 4))
 def test_a_binned_pixel_is_gap_if_any_of_its_pixels_is(name, binning1, binning2):
     model = models()[name]
     native = Detector.named(name, pixel1=model.pixel1, pixel2=model.pixel2)
@@ -80,11 +100,60 @@ def test_a_binned_pixel_is_gap_if_any_of_its_pixels_is(name, binning1, binning2)
     whole = native.mask()[: rows * binning1, : columns * binning2]
     expected = whole.reshape(rows, binning1, columns, binning2).any(axis=(1, 3))
     assert np.array_equal(binned.mask(), expected)
+    turned = Detector.named(name, pixel1=binned.pixel1, pixel2=binned.pixel2, orientation=1)
+    assert np.array_equal(turned.mask(), expected[::-1, ::-1])
+    for module in turned.modules():
+        assert module.rows[0] >= 0 and module.columns[0] >= 0
+        if model.modules and "CdTe" not in name and "cor" not in name:
+            assert not turned.mask()[slice(*module.rows), slice(*module.columns)].any()
 
 
 def test_pixel_size_that_is_no_multiple_is_refused():
     with pytest.raises(GeometryError, match="172 µm; 100 µm is no multiple"):
         Detector.named("Pilatus2M", pixel1=100e-6)
+
+
+def test_formats_that_the_maker_names_are_known():
+    assert Detector.named("Mar345", pixel1=150e-6, pixel2=150e-6).shape == (2300, 2300)
+    assert (
+        Detector.named("MAR 345").with_shape((2400, 2400)).mask().sum()
+        == Detector.named("Mar345", pixel1=100e-6, pixel2=100e-6).with_shape((2400, 2400)).mask().sum()
+    )
+    third = Detector.named("Mar 165", pixel1=118.616e-6, pixel2=118.616e-6)
+    assert third.shape == (1364, 1364) and third.mask()[0, 0] and not third.mask()[682, 0]
+    binned = Detector.named("Rayonix MX225 HS", pixel1=156.25e-6, pixel2=156.25e-6)
+    assert binned.shape == (1440, 1440)
+    with pytest.raises(GeometryError, match="3450 x 3450"):
+        Detector.named("Mar345").with_shape((2000, 2000))
+
+
+def test_no_model_has_a_sensor_that_nobody_asked_for():
+    for name, model in models().items():
+        if min(model.shape) < 3000:
+            assert Detector.named(name).sensor is None
+    assert models()["Pilatus2M"].sensors[0] == ("Si", 320e-6)
+    assert models()["Eiger2CdTe_9M"].sensors == (("CdTe", 750e-6),)
+
+
+def test_modules_tell_what_each_records():
+    assert Detector.named("Pilatus1M").modules()[:3] == (
+        ((0, 195), (0, 487)),
+        ((0, 195), (494, 981)),
+        ((212, 407), (0, 487)),
+    )
+    assert len(Detector.named("Eiger2 CdTe 9M").modules()) == 18
+    assert Detector.named("Titan").modules() == (((0, 2048), (0, 2048)),)
+    assert Detector.from_shape((3, 4), 1e-4).modules() == (((0, 3), (0, 4)),)
+    jungfrau = Detector.named("Jungfrau 8M")
+    assert len(jungfrau.modules()) == 16
+    seen = np.zeros(jungfrau.shape, bool)
+    for rows, columns in jungfrau.modules():
+        assert not seen[slice(*rows), slice(*columns)].any()
+        seen[slice(*rows), slice(*columns)] = True
+    assert not (~jungfrau.mask() & ~seen).any()
+    turned = Detector.named("Jungfrau 8M", orientation=1)
+    for rows, columns in turned.modules():
+        assert not turned.mask()[rows[0], columns[0]]
 
 
 def test_wrong_frame_shape_names_both_and_what_would_fit():

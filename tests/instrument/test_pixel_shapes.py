@@ -211,8 +211,8 @@ def test_the_file_of_the_detector_is_told_without_reading_it(tmp_path):
 
 
 def test_what_is_wrong_is_told(tmp_path):
-    with pytest.raises(GeometryError, match="quadrilaterals"):
-        PixelTable(np.zeros((2, 3, 6, 3)))
+    with pytest.raises(GeometryError, match="3 to 12 corners"):
+        PixelTable(np.zeros((2, 3, 2, 3)))
     with pytest.raises(GeometryError, match="mask has the shape"):
         PixelTable(np.zeros((2, 3, 4, 3)), np.zeros((3, 2)))
     with pytest.raises(GeometryError, match="described for"):

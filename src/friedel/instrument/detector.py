@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import GeometryError, ParameterError
 
-from .models import GENERIC, DetectorModel, find_model, models_of_shape
+from .model_kinds import DetectorModel, Module, Span
+from .model_pixels import BINNING_TOLERANCE, binned_modules, binned_spans, format_of, pixels_of
+from .models import GENERIC, find_model, models, models_of_shape
+from .pixel_layouts import Cylinder, HexagonalLattice
 from .pixel_shapes import PixelShapes, Positions
 from .sensor import Sensor
-
-Span = tuple[int, int]
-BINNING_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ class Detector:
     delta_dummy : float
         Values within this distance from `dummy` are invalid too.
     gap_rows, gap_columns : tuple of (int, int)
-        Spans (first, last + 1) without sensitive pixels.
+        Spans (first, last + 1) without sensitive pixels, as an array of orientation 3 has them.
     sensor : Sensor or None
         What stops the photons; None if that is not known.
     pixels : PixelShapes or None
         Where the pixels really are, and which are not sensitive; None for a regular grid.
+    module_spans : tuple of Module
+        What each module records, as an array of orientation 3 has it; empty if the detector is one, or nothing is
+        known. See `modules`.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Detector:
     gap_columns: tuple[Span, ...] = ()
     sensor: Sensor | None = None
     pixels: PixelShapes | None = None
+    module_spans: tuple[Module, ...] = ()
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.pixel1) and self.pixel1 > 0 and np.isfinite(self.pixel2) and self.pixel2 > 0):
@@ -105,9 +109,15 @@ class Detector:
 
     @classmethod
     def named(
-        cls, name: str, *, pixel1: float | None = None, pixel2: float | None = None, orientation: int = 3
+        cls,
+        name: str,
+        *,
+        pixel1: float | None = None,
+        pixel2: float | None = None,
+        orientation: int = 3,
+        radius: float | None = None,
     ) -> Detector:
-        """Return a detector of a known model.
+        """Return a detector of a known model. Its sensor is not known until you say which it is (`sensor`).
 
         Parameters
         ----------
@@ -117,27 +127,31 @@ class Detector:
             Pixel size in m; a multiple of the model's own means binned pixels.
         orientation : int
             See the class.
+        radius : float, optional
+            Of a bent image plate, in m; that of the model if not given.
 
         Raises
         ------
         ParameterError
             If there is no such model; the message lists those that are close.
         GeometryError
-            If a pixel size is no multiple of the model's own.
+            If a pixel size is no multiple of the model's own, or the model has no radius.
         """
         model = find_model(name)
-        binning1 = _binning(model, pixel1, model.pixel1)
-        binning2 = _binning(model, pixel2, model.pixel2)
+        form = format_of(model, pixel1, pixel2)
+        binning = form.binning or (1, 1)
         return cls(
             name=model.name,
-            shape=(model.shape[0] // binning1, model.shape[1] // binning2),
-            pixel1=pixel1 or model.pixel1 * binning1,
-            pixel2=pixel2 or model.pixel2 * binning2,
+            shape=form.shape,
+            pixel1=form.pixel1,
+            pixel2=form.pixel2,
             orientation=orientation,
             dummy=model.dummy,
             delta_dummy=model.delta_dummy,
-            gap_rows=_binned_spans(model.gap_rows, binning1),
-            gap_columns=_binned_spans(model.gap_columns, binning2),
+            gap_rows=binned_spans(model.gap_rows, binning[0]),
+            gap_columns=binned_spans(model.gap_columns, binning[1]),
+            pixels=pixels_of(model, form, radius),
+            module_spans=binned_modules(model.modules, binning, form.shape),
         )
 
     @classmethod
@@ -156,6 +170,76 @@ class Detector:
             See the class.
         """
         return cls(GENERIC, shape, pixel1, pixel1 if pixel2 is None else pixel2, orientation)
+
+    @classmethod
+    def cylindrical(
+        cls, shape: tuple[int, int], pixel1: float, pixel2: float, radius: float, *, orientation: int = 3
+    ) -> Detector:
+        """Return a plate bent towards the sample to a cylinder, its axis along the columns' side; see `Cylinder`.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns.
+        pixel1, pixel2 : float
+            Pixel size along the axis and along the arc, m.
+        radius : float
+            Of the cylinder, m.
+        orientation : int
+            See the class.
+        """
+        return cls(GENERIC, shape, pixel1, pixel2, orientation, pixels=Cylinder(shape, pixel1, pixel2, radius))
+
+    @classmethod
+    def hexagonal(cls, shape: tuple[int, int], pitch: float, *, orientation: int = 3) -> Detector:
+        """Return a detector of hexagonal pixels, every other row half a pixel to the right; see `HexagonalLattice`.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns.
+        pitch : float
+            Distance of the centres of neighbours, m.
+        orientation : int
+            See the class.
+        """
+        lattice = HexagonalLattice(shape, pitch)
+        return cls(GENERIC, shape, lattice.row_distance, pitch, orientation, pixels=lattice)
+
+    @property
+    def model(self) -> DetectorModel | None:
+        """The model of that name, None if there is none."""
+        return models().get(self.name)
+
+    @property
+    def described_by_name(self) -> bool:
+        """Whether name, pixel sizes and radius tell where all pixels are."""
+        if self.pixels is None:
+            return True
+        model = self.model
+        if model is None or model.layout is None or self.pixels.path:
+            return False
+        form = format_of(model, self.pixel1, self.pixel2, self.shape)
+        return self.pixels == pixels_of(model, form, self.radius)
+
+    @property
+    def radius(self) -> float | None:
+        """Radius of a bent plate in m, None of any other detector."""
+        return self.pixels.radius if isinstance(self.pixels, Cylinder) else None
+
+    @property
+    def n_corners(self) -> int:
+        """Corners of each pixel."""
+        return self.pixels.n_corners if self.pixels is not None and self.displaced else 4
+
+    def modules(self) -> tuple[Module, ...]:
+        """Return the rows and columns of the stored array that each module records; one for all if none is known.
+
+        Modules are rigid: each has its own place, a little off the nominal one. Gaps belong to none.
+        """
+        shape = self.known_shape()
+        spans = self.module_spans or (Module((0, shape[0]), (0, shape[1])),)
+        return oriented_modules(spans, shape, self.orientation)
 
     @property
     def generic(self) -> bool:
@@ -190,11 +274,25 @@ class Detector:
             return self
         if self.shape is None:
             return replace(self, shape=shape)
+        other = self._other_format(shape)
+        if other is not None:
+            return other
         frame, own = f"{shape[0]} x {shape[1]}", f"{self.shape[0]} x {self.shape[1]}"
         raise GeometryError(
             f"The frame has {frame} pixels (rows x columns), the detector {self.name} has {own}.",
             " ".join(_advice(self, shape)),
         )
+
+    def _other_format(self, shape: tuple[int, int]) -> Detector | None:
+        """Return this detector read out in a format of another shape with the same pixels, None if there is none."""
+        model = self.model
+        if model is None or not self.described_by_name:
+            return None
+        for readout in model.readouts:
+            if readout.shape == shape and abs(readout.pixel - self.pixel1) <= BINNING_TOLERANCE * self.pixel1:
+                form = format_of(model, self.pixel1, self.pixel2, shape)
+                return replace(self, shape=shape, pixels=pixels_of(model, form, self.radius))
+        return None
 
     def mask(self) -> NDArray[np.bool_]:
         """Return where there is no sensitive pixel: bool (rows, columns), True = excluded.
@@ -205,10 +303,12 @@ class Detector:
             If the shape is not known.
         """
         mask = np.zeros(self.known_shape(), dtype=np.bool_)
+        # The same array as an image of orientation 3 has it.
+        native = mask[:: -1 if self.orientation in (1, 2) else 1, :: -1 if self.orientation in (1, 4) else 1]
         for start, stop in self.gap_rows:
-            mask[start:stop] = True
+            native[start:stop] = True
         for start, stop in self.gap_columns:
-            mask[:, start:stop] = True
+            native[:, start:stop] = True
         own = None if self.pixels is None else self.pixels.oriented_mask(self.orientation)
         if own is not None:
             mask |= own
@@ -220,7 +320,7 @@ class Detector:
         return self.pixels is not None and self.pixels.displaced
 
     def corner_positions(self, rows: slice) -> Positions:
-        """Return where the corners of the pixels of some rows are, each array float64 (rows, columns, 4).
+        """Return where the corners of the pixels of some rows are, each array float64 (rows, columns, n_corners).
 
         Corners follow one another as in `Geometry.corner_array`.
         """
@@ -240,11 +340,9 @@ class Detector:
         return Positions(*np.meshgrid(self.row_centers()[rows], self.column_centers(), indexing="ij"))
 
     def pixel_areas(self, rows: slice) -> NDArray[np.float64]:
-        """Return the area of pixels in m², seen from in front: float64 (rows, columns)."""
-        p1, p2, _ = self.corner_positions(rows)
-        across1, across2 = p1[..., 2] - p1[..., 0], p2[..., 2] - p2[..., 0]
-        other1, other2 = p1[..., 3] - p1[..., 1], p2[..., 3] - p2[..., 1]
-        return np.asarray(0.5 * np.abs(across1 * other2 - across2 * other1))
+        """Return the area of pixels in m²: float64 (rows, columns)."""
+        a1, a2, a3 = area_vectors(self.corner_positions(rows))
+        return np.asarray(np.sqrt(a1 * a1 + a2 * a2 + a3 * a3))
 
     def row_centers(self) -> NDArray[np.float64]:
         """Return the first coordinate p1 in m of the centre of each row: float64 (rows,)."""
@@ -308,22 +406,37 @@ def _coordinates(index: NDArray[np.float64], count: int, pixel: float, reverse: 
     return (count - index if reverse else index) * pixel
 
 
-def _binning(model: DetectorModel, pixel: float | None, native: float) -> int:
-    if pixel is None:
-        return model.default_binning
-    ratio = pixel / native
-    binning = round(ratio)
-    if binning < 1 or abs(ratio - binning) > BINNING_TOLERANCE * binning:
-        raise GeometryError(
-            f"A pixel of {model.name} measures {native * 1e6:g} µm; {pixel * 1e6:g} µm is no multiple of it.",
-            f"Correct the pixel size, or describe the detector by its pixels alone: 'Detector: {GENERIC}'.",
+def oriented_modules(spans: tuple[Module, ...], shape: tuple[int, int], orientation: int) -> tuple[Module, ...]:
+    """Return modules of an array of orientation 3 as an array of another orientation has them, and the way back."""
+
+    def turned(span: Span, size: int, flipped: bool) -> Span:
+        return (size - span[1], size - span[0]) if flipped else span
+
+    return tuple(
+        Module(
+            turned(module.rows, shape[0], orientation in (1, 2)),
+            turned(module.columns, shape[1], orientation in (1, 4)),
         )
-    return binning
+        for module in spans
+    )
 
 
-def _binned_spans(spans: tuple[Span, ...], binning: int) -> tuple[Span, ...]:
-    """A binned pixel that holds any gap is gap."""
-    return tuple((start // binning, -(-stop // binning)) for start, stop in spans)
+def area_vectors(corners: Positions) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the vectors normal to pixels, as long as their areas, from their corners (..., n): three arrays (...).
+
+    A polygon is the sum of the quadrilaterals that its first corner spans with three others one after the other (the
+    last one may be a triangle), and the area of each is half the cross product of its diagonals.
+    """
+    p1, p2 = corners.p1, corners.p2
+    p3 = np.zeros_like(p1) if corners.p3 is None else corners.p3
+    total = [np.zeros(p1.shape[:-1]) for _ in range(3)]
+    for second in range(1, p1.shape[-1] - 1, 2):
+        last = min(second + 2, p1.shape[-1] - 1)
+        a1, a2, a3 = (part[..., second + 1] - part[..., 0] for part in (p1, p2, p3))
+        b1, b2, b3 = (part[..., last] - part[..., second] for part in (p1, p2, p3))
+        for part, more in zip(total, (a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1), strict=True):
+            part += 0.5 * more
+    return total[0], total[1], total[2]
 
 
 def _advice(detector: Detector, shape: tuple[int, int]) -> list[str]:
@@ -343,8 +456,14 @@ def _advice(detector: Detector, shape: tuple[int, int]) -> list[str]:
     return advice
 
 
-def detector_for(name: str, pixel1: float | None, pixel2: float | None, shape: tuple[int, int] | None) -> Detector:
-    """Return the detector that a geometry file describes, in native orientation.
+def detector_for(
+    name: str,
+    pixel1: float | None,
+    pixel2: float | None,
+    shape: tuple[int, int] | None,
+    radius: float | None = None,
+) -> Detector:
+    """Return the detector that a geometry file describes, in native orientation; lengths in m.
 
     Raises
     ------
@@ -355,7 +474,7 @@ def detector_for(name: str, pixel1: float | None, pixel2: float | None, shape: t
     """
     model_name = name.strip()
     if model_name and model_name.casefold() != GENERIC.casefold():
-        return Detector.named(model_name, pixel1=pixel1, pixel2=pixel2)
+        return Detector.named(model_name, pixel1=pixel1, pixel2=pixel2, radius=radius)
     if pixel1 is None or pixel2 is None:
         raise ParameterError("A detector known by its pixels only needs both pixel sizes.", "Give pixel1 and pixel2.")
     return Detector.from_shape(shape, pixel1, pixel2)

@@ -1,19 +1,25 @@
-"""Files that describe the pixels of a detector: splines of FIT2D, and NeXus detector files as pyFAI has them."""
+"""Files that describe the pixels of a detector: splines of FIT2D, and NeXus detector files as pyFAI has them.
+
+What pyFAI does not write is added as NeXus has it: modules as groups of NXdetector_module, and the rule that places of
+pixels follow from (`RULE`), so that they come back as exact as they were.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import FileError, GeometryError, OutputError, ParameterError
 
-from .detector import Detector
+from .detector import Detector, oriented_modules
+from .model_kinds import Module, Span
 from .models import GENERIC
-from .pixel_shapes import PixelTable, SplineDistortion
+from .pixel_layouts import restored_pixels
+from .pixel_shapes import PixelShapes, PixelTable, SplineDistortion
 from .sensor import Sensor
 
 SPLINE_ENDING = ".spline"
@@ -22,6 +28,9 @@ NEXUS_ENDINGS = (".h5", ".hdf5", ".nxs", ".nexus")
 NUMBER_WIDTH = 14
 """Characters of a number in a spline file; neighbours need no space between them."""
 LARGEST_FILE = 16 * 1024**2
+ROWS_AT_A_TIME = 64
+RULE = "friedel_pixels"
+GAPS = ("gap_rows", "gap_columns")
 ORIENTATIONS = {1: "TopLeft", 2: "TopRight", 3: "BottomRight", 4: "BottomLeft"}
 
 
@@ -109,7 +118,7 @@ def read_nexus_detector(path: str | Path) -> Detector:
     FileError
         If the file cannot be read or holds no detector.
     GeometryError
-        If its pixels are no quadrilaterals.
+        If what it says about its pixels does not fit together.
     """
     import h5py
 
@@ -119,10 +128,59 @@ def read_nexus_detector(path: str | Path) -> Detector:
             if group is None:
                 raise FileError(path, "holds no detector (NXdetector).", "Give a NeXus detector file.")
             name = str(group.name).rpartition("/")[2].replace("_", " ")
-            values = {key: group[key][()] for key in group if isinstance(group[key], h5py.Dataset)}
+            return _read_group(group, str(Path(path).absolute()), name)
     except OSError as error:
         raise FileError(path, f"cannot be read as HDF5: {error}.", "Give a NeXus detector file.") from None
-    return _detector(str(Path(path).absolute()), name, values)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise FileError(path, f"is damaged: {error}.", "Write the detector file again.") from None
+
+
+def _read_group(group: Any, path: str, name: str) -> Detector:
+    import h5py
+
+    known = [key for key in group if isinstance(group[key], h5py.Dataset) and key != "pixel_corners"]
+    values = {key: group[key][()] for key in known}
+    spans, rule = _module_spans(group), _read_rule(group, path)
+    if rule is not None:
+        detector = _detector(path, name, values, spans, rule)
+        # A mask that is not that of the rule is one that somebody drew: it counts, and the table with it.
+        if np.array_equal(detector.mask(), np.asarray(values.get("mask", detector.mask())) != 0):
+            return detector
+    if "pixel_corners" in group:
+        values["pixel_corners"] = group["pixel_corners"][()]
+    return _detector(path, name, values, spans)
+
+
+class _Rule(NamedTuple):
+    """What places and mask of pixels follow from."""
+
+    pixels: PixelShapes
+    gap_rows: tuple[Span, ...]
+    gap_columns: tuple[Span, ...]
+
+
+def _read_rule(group: Any, path: str) -> _Rule | None:
+    if RULE not in group:
+        return None
+    arrays = {name: np.asarray(group[RULE][name][()]) for name in group[RULE]}
+    rows, columns = (tuple((int(start), int(stop)) for start, stop in arrays.pop(name)) for name in GAPS)
+    return _Rule(restored_pixels(str(group[RULE].attrs["kind"]), arrays, path), rows, columns)
+
+
+def _module_spans(group: Any) -> tuple[Module, ...]:
+    """Return what each module records of the stored array."""
+    spans = []
+    for key in group:
+        item = group[key]
+        if hasattr(item, "keys") and _class_of(item) == "NXdetector_module":
+            origin, size = ([int(number) for number in item[name][()][-2:]] for name in ("data_origin", "data_size"))
+            spans.append(Module((origin[0], origin[0] + size[0]), (origin[1], origin[1] + size[1])))
+    return tuple(spans)
+
+
+def _class_of(group: Any) -> str:
+    kind = group.attrs.get("NX_class", b"")
+    return kind.decode() if isinstance(kind, bytes) else str(kind)
 
 
 def _find_detector(group: Any) -> Any:
@@ -131,8 +189,7 @@ def _find_detector(group: Any) -> Any:
         item = group.get(key)
         if item is None or not hasattr(item, "keys"):
             continue
-        kind = item.attrs.get("NX_class", b"")
-        if (kind.decode() if isinstance(kind, bytes) else str(kind)) == "NXdetector":
+        if _class_of(item) == "NXdetector":
             return item
         found = _find_detector(item)
         if found is not None:
@@ -140,22 +197,14 @@ def _find_detector(group: Any) -> Any:
     return None
 
 
-def _detector(path: str, name: str, values: dict[str, Any]) -> Detector:
-    if int(values.get("CORNERS", 4)) != 4:
-        raise GeometryError(
-            f"{path}: the pixels of {name} have {int(values['CORNERS'])} corners.", "Only quadrilaterals are supported."
-        )
+def _detector(
+    path: str, name: str, values: dict[str, Any], spans: tuple[Module, ...], rule: _Rule | None = None
+) -> Detector:
     if "pixel_size" not in values:
         raise FileError(path, f"{name} has no pixel_size.", "Write the detector file again.")
     pixel1, pixel2 = (float(size) for size in values["pixel_size"])
     orientation = int(values.get("orientation", 3)) or 3
-    corners, mask = values.get("pixel_corners"), values.get("mask")
-    if corners is None and mask is None:
-        shape = _shape(values)
-        if shape is None:
-            raise FileError(path, f"{name} has no shape.", "Write the detector file again.")
-        mask = np.zeros(shape, np.bool_)
-    pixels = PixelTable(corners, mask, path=path, orientation=orientation)
+    pixels = rule.pixels if rule else _table(path, name, values, orientation)
     dummy = values.get("dummy")
     return Detector(
         name=name,
@@ -165,11 +214,22 @@ def _detector(path: str, name: str, values: dict[str, Any]) -> Detector:
         orientation=orientation,
         dummy=None if dummy is None else float(dummy),
         delta_dummy=float(values.get("delta_dummy") or 0.0),
+        gap_rows=rule.gap_rows if rule else (),
+        gap_columns=rule.gap_columns if rule else (),
         sensor=_sensor(values),
-        pixels=pixels
-        if pixels is not None
-        else PixelTable(None, np.zeros(shape, bool), path=path, orientation=orientation),
+        pixels=pixels,
+        module_spans=oriented_modules(spans, pixels.shape, orientation),
     )
+
+
+def _table(path: str, name: str, values: dict[str, Any], orientation: int) -> PixelTable:
+    corners, mask = values.get("pixel_corners"), values.get("mask")
+    if corners is None and mask is None:
+        shape = _shape(values)
+        if shape is None:
+            raise FileError(path, f"{name} has no shape.", "Write the detector file again.")
+        mask = np.zeros(shape, np.bool_)
+    return PixelTable(corners, mask, path=path, orientation=orientation)
 
 
 def _shape(values: dict[str, Any]) -> tuple[int, int] | None:
@@ -240,7 +300,7 @@ def _write_detector(file: Any, detector: Detector) -> None:
             group["start_time"] = datetime.now().astimezone().isoformat(timespec="seconds")
     displaced, flat = detector.displaced, detector.pixels is None or detector.pixels.flat
     group["API_VERSION"] = np.bytes_("1.1")
-    group["IS_FLAT"], group["IS_CONTIGUOUS"], group["CORNERS"] = flat, not displaced, 4
+    group["IS_FLAT"], group["IS_CONTIGUOUS"], group["CORNERS"] = flat, not displaced, detector.n_corners
     group["pixel_size"] = np.array([detector.pixel1, detector.pixel2])
     group["pixel_size"].attrs["unit"] = "m"
     group["force_pixel"] = False
@@ -251,12 +311,18 @@ def _write_detector(file: Any, detector: Detector) -> None:
     group["orientation"].attrs["value"] = ORIENTATIONS[detector.orientation]
     if detector.dummy is not None:
         group["dummy"], group["delta_dummy"] = detector.dummy, detector.delta_dummy
-    images: dict[str, NDArray[Any]] = {"mask": detector.mask().astype(np.int8)}
+    packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    group.create_dataset("mask", data=detector.mask().astype(np.int8), **packing)
+    group["mask"].attrs["interpretation"] = "image"
     if displaced:
-        images["pixel_corners"] = corner_table(detector)
-    for key, values in images.items():
-        group.create_dataset(key, data=values, compression="gzip", compression_opts=1, shuffle=True)
-        group[key].attrs["interpretation"] = "vertex" if values.ndim > 2 else "image"
+        _write_corners(group, detector, packing)
+    if detector.pixels is not None and not isinstance(detector.pixels, PixelTable):
+        _write_rule(group, detector)
+    for number, module in enumerate(detector.modules() if detector.module_spans else ()):
+        part = group.create_group(f"module_{number:04}")
+        part.attrs["NX_class"] = "NXdetector_module"
+        part["data_origin"] = np.array([span[0] for span in module], np.int32)
+        part["data_size"] = np.array([stop - start for start, stop in module], np.int32)
     if detector.sensor is not None:
         group["sensor_material"] = np.bytes_(detector.sensor.material)
         if detector.sensor.thickness is not None:
@@ -264,7 +330,29 @@ def _write_detector(file: Any, detector: Detector) -> None:
             group["sensor_thickness"].attrs["unit"] = "m"
 
 
-def corner_table(detector: Detector) -> NDArray[np.float32]:
-    """Return the corners of all pixels of the stored array: float32 (rows, columns, 4, 3), the last axis (z, y, x)."""
-    p1, p2, p3 = detector.corner_positions(slice(None))
+def _write_corners(group: Any, detector: Detector, packing: dict[str, Any]) -> None:
+    """Write the table of corners, a few rows at a time: that of a large image plate is larger than memory."""
+    rows, columns = detector.known_shape()
+    step = min(ROWS_AT_A_TIME, rows)
+    shape = (rows, columns, detector.n_corners, 3)
+    table = group.create_dataset("pixel_corners", shape, np.float32, chunks=(1, *shape[1:]), **packing)
+    table.attrs["interpretation"] = "vertex"
+    for start in range(0, rows, step):
+        some = slice(start, min(start + step, rows))
+        table[some] = corner_table(detector, some)
+
+
+def _write_rule(group: Any, detector: Detector) -> None:
+    """Write what the places of the pixels follow from, and the gaps as part of it."""
+    rule = group.create_group(RULE)
+    rule.attrs.update({"NX_class": "NXcollection", "kind": type(detector.pixels).__name__})
+    for name in GAPS:
+        rule[name] = np.asarray(getattr(detector, name), np.int64).reshape(-1, 2)
+    for name, values in detector.pixels.arrays().items() if detector.pixels is not None else ():
+        rule[name] = values
+
+
+def corner_table(detector: Detector, rows: slice = slice(None)) -> NDArray[np.float32]:
+    """Return the corners of pixels of the stored array: float32 (rows, columns, n, 3), the last axis (z, y, x)."""
+    p1, p2, p3 = detector.corner_positions(rows)
     return np.stack([np.zeros_like(p1) if p3 is None else p3, p1, p2], axis=-1).astype(np.float32)

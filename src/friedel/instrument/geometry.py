@@ -25,7 +25,7 @@ from friedel.core.errors import GeometryError, ParameterError
 from friedel.core.units import Unit, unit_named
 
 from .coordinates import UPRIGHT, Points, SamplePose, values_at
-from .detector import Detector
+from .detector import Detector, area_vectors
 from .pixel_shapes import Positions
 from .poni import write_poni
 from .radial import require_wavelength
@@ -37,6 +37,9 @@ _Array = NDArray[np.float64]
 # Rows worked on at a time: temporaries stay in the processor's cache (4x faster than whole arrays).
 ROWS_AT_A_TIME = 16
 ALL_ROWS = slice(None)
+BEAM_STEPS = 30
+BEAM_STEP = 1e-3
+"""Pixels to the side for a derivative."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Geometry:
     Raises
     ------
     GeometryError
-        If `parallax` is asked for without wavelength or sensor.
+        If `parallax` is asked for without wavelength or sensor, or of a detector that is not flat.
     """
 
     detector: Detector
@@ -77,6 +80,11 @@ class Geometry:
     def __post_init__(self) -> None:
         if self.parallax:
             self.sensor_and_wavelength("The correction for parallax")
+            if self.detector.pixels is not None and self.detector.displaced and not self.detector.pixels.flat:
+                raise GeometryError(
+                    f"The correction for parallax is one for flat detectors, and {self.detector.name} is not flat.",
+                    "Leave it out.",
+                )
 
     @classmethod
     def load(cls, path: str | Path, *, detector: Detector | None = None, wavelength: float | None = None) -> Geometry:
@@ -135,9 +143,11 @@ class Geometry:
             If one is not known; the message says that `purpose` needs it.
         """
         if self.detector.sensor is None:
+            sold = self.detector.model.sensors if self.detector.model else ()
+            choices = " or ".join(f"{material},{thickness * 1e6:g}um" for material, thickness in sold)
             raise GeometryError(
                 f"{purpose} needs the sensor of the detector, and the geometry tells none.",
-                "Give material and thickness, such as CdTe,750um.",
+                f"Give material and thickness, such as {choices or 'CdTe,750um'}.",
             )
         if self.wavelength is None:
             raise GeometryError(
@@ -199,19 +209,11 @@ class Geometry:
     def _cosine(self, rows: slice) -> _Array:
         """Return cos α of displaced pixels, α the angle to the normal of each."""
         d1, d2, d3 = self._from_sample(self.detector.center_positions(rows))
-        normal = self._area_vectors(rows)
+        normal = area_vectors(self.detector.corner_positions(rows))
         along = np.abs(normal[0] * d1 + normal[1] * d2 + normal[2] * d3)
         area = np.sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2])
         length = area * np.sqrt(d1 * d1 + d2 * d2 + np.square(d3))
         return np.asarray(np.divide(along, length, out=np.ones_like(along), where=length > 0))
-
-    def _area_vectors(self, rows: slice) -> tuple[_Array, _Array, _Array]:
-        """Return the vectors normal to the pixels, as long as their areas, from the diagonals of each."""
-        d1, d2, d3 = self._from_sample(self.detector.corner_positions(rows))
-        depth = np.broadcast_to(d3, d1.shape)
-        a1, a2, a3 = (part[..., 2] - part[..., 0] for part in (d1, d2, depth))
-        b1, b2, b3 = (part[..., 3] - part[..., 1] for part in (d1, d2, depth))
-        return 0.5 * (a2 * b3 - a3 * b2), 0.5 * (a3 * b1 - a1 * b3), 0.5 * (a1 * b2 - a2 * b1)
 
     def _on_pixels(self, rows: slice, function: Callable[[slice], _Array]) -> _Array:
         """Return what `function` makes of some rows, a few at a time."""
@@ -269,24 +271,31 @@ class Geometry:
         discontinuity: Discontinuity = "pi",
         side: int = 0,
     ) -> _Array:
-        """Return the value of a unit at the four corners of each pixel; parameters as for `center_array`.
+        """Return the value of a unit at the corners of each pixel; parameters as for `center_array`.
 
         Corners follow one another round the pixel, in the same sense (from y towards x as seen along the beam)
         for each orientation: (i, j), (i+1, j), (i+1, j+1), (i, j+1) for orientations 1 and 3; (i, j), (i, j+1),
-        (i+1, j+1), (i+1, j) for the mirrored ones, 2 and 4. The corners of a pixel across the jump of a periodic
-        unit lie on both sides of it; on the beam itself χ is 0.
+        (i+1, j+1), (i+1, j) for the mirrored ones, 2 and 4. Hexagons have six. The corners of a pixel across the jump
+        of a periodic unit lie on both sides of it; on the beam itself χ is 0.
 
         Returns
         -------
-        ndarray of float64 (rows, columns, 4)
+        ndarray of float64 (rows, columns, corners)
         """
         return self._at_corners(rows, self._values(unit, pose, discontinuity, side))
 
     def point_array(
-        self, unit: str | Unit, p1: _Array, p2: _Array, *, pose: SamplePose = UPRIGHT, side: int = 0
+        self,
+        unit: str | Unit,
+        p1: _Array,
+        p2: _Array,
+        p3: _Array | None = None,
+        *,
+        pose: SamplePose = UPRIGHT,
+        side: int = 0,
     ) -> _Array:
-        """Return the value of a unit at points (p1, p2) of the detector, in m, arrays of one shape."""
-        return self._values(unit, pose, "pi", side)(*self._seen(p1, p2))
+        """Return the value of a unit at points (p1, p2, p3) of the detector, in m, arrays of one shape."""
+        return self._values(unit, pose, "pi", side)(*self._seen(p1, p2, p3))
 
     def across_centers(self, pose: SamplePose, rows: slice = ALL_ROWS) -> _Array:
         """Return the part of the scattering vector across the plane of incidence, over 2π/λ, at each pixel's centre.
@@ -296,12 +305,12 @@ class Geometry:
         return self._at_centers(rows, lambda y, x, z: _across(y, x, z, pose))
 
     def across_corners(self, pose: SamplePose, rows: slice = ALL_ROWS) -> _Array:
-        """Return the same at the four corners of each pixel, in the order of `corner_array`."""
+        """Return the same at the corners of each pixel, in the order of `corner_array`."""
         return self._at_corners(rows, lambda y, x, z: _across(y, x, z, pose))
 
-    def across_points(self, pose: SamplePose, p1: _Array, p2: _Array) -> _Array:
-        """Return the same at points (p1, p2) of the detector, in m, arrays of one shape."""
-        return _across(*self._seen(p1, p2), pose)
+    def across_points(self, pose: SamplePose, p1: _Array, p2: _Array, p3: _Array | None = None) -> _Array:
+        """Return the same at points (p1, p2, p3) of the detector, in m, arrays of one shape."""
+        return _across(*self._seen(p1, p2, p3), pose)
 
     def _seen(self, p1: _Array, p2: _Array, p3: _Array | None = None) -> tuple[_Array, _Array, _Array]:
         """Return (y, x, z) of points of the detector."""
@@ -343,13 +352,13 @@ class Geometry:
         return self.center_array("chi_rad", rows, discontinuity=discontinuity)
 
     def azimuth_corners(self, rows: slice = ALL_ROWS, discontinuity: Discontinuity = "pi") -> _Array:
-        """Return the azimuth χ of the four corners of each pixel, in the order of `corner_array`.
+        """Return the azimuth χ of the corners of each pixel, in the order of `corner_array`.
 
         The corners of a pixel across the jump lie on both sides of it; on the beam itself χ is 0.
 
         Returns
         -------
-        ndarray of float64 (rows, columns, 4)
+        ndarray of float64 (rows, columns, corners)
             In rad.
         """
         return self.corner_array("chi_rad", rows, discontinuity=discontinuity)
@@ -371,7 +380,7 @@ class Geometry:
     def _displaced_solid_angle(self, rows: slice) -> _Array:
         """Return dist²/(pixel1 · pixel2) · A·d/|d|³, A the area vector of a pixel and d the way to its centre."""
         d1, d2, d3 = self._from_sample(self.detector.center_positions(rows))
-        normal = self._area_vectors(rows)
+        normal = area_vectors(self.detector.corner_positions(rows))
         seen_area = np.abs(normal[0] * d1 + normal[1] * d2 + normal[2] * d3)
         length = np.sqrt(d1 * d1 + d2 * d2 + np.square(d3))
         whole = self.detector.pixel1 * self.detector.pixel2
@@ -424,7 +433,32 @@ class Geometry:
             raise GeometryError("The detector is parallel to the beam: there is no beam centre.")
         p1 = self.poni1 + self.distance * beam[0] / beam[2]
         p2 = self.poni2 + self.distance * beam[1] / beam[2]
-        return self.detector.pixel_of(float(p1), float(p2))
+        y, x = self.detector.pixel_of(float(p1), float(p2))
+        return self._beam_on_pixels(y, x) if self.detector.displaced else (y, x)
+
+    def _beam_on_pixels(self, y: float, x: float) -> tuple[float, float]:
+        """Return where the beam meets displaced pixels, by Newton's method from a first guess (y, x).
+
+        Outside the array the outermost pixels are continued. Pixels of uneven size make the places a broken line, on
+        which the method steps from piece to piece.
+        """
+
+        def seen(at_y: float, at_x: float) -> _Array:
+            across, along, z = self._seen(*self.detector.positions_of([at_y], [at_x]))
+            return np.array([across[0], along[0]]) * (self.distance / (abs(z[0]) or 1.0))
+
+        smallest = 1e-9 * min(self.detector.pixel1, self.detector.pixel2)
+        for _ in range(BEAM_STEPS):
+            here = seen(y, x)
+            if np.abs(here).max() < smallest:
+                break
+            down, right = (seen(y + BEAM_STEP, x) - here) / BEAM_STEP, (seen(y, x + BEAM_STEP) - here) / BEAM_STEP
+            slopes = np.stack([down, right], axis=-1)
+            if not abs(np.linalg.det(slopes)) > 0:
+                break
+            dy, dx = np.linalg.solve(slopes, -here)
+            y, x = y + float(dy), x + float(dx)
+        return y, x
 
     def _at_centers(self, rows: slice, function: Callable[[_Array, _Array, _Array], _Array]) -> _Array:
         if self.detector.displaced:
@@ -435,12 +469,12 @@ class Geometry:
     def _at_corners(self, rows: slice, function: Callable[[_Array, _Array, _Array], _Array]) -> _Array:
         start, stop, _ = rows.indices(self.shape[0])
         if self.detector.displaced:
-            placed = np.empty((max(0, stop - start), self.shape[1], 4))
+            placed = np.empty((max(0, stop - start), self.shape[1], self.detector.n_corners))
             for slab in _slabs(placed.shape[0]):
                 some = slice(start + slab.start, min(start + slab.stop, stop))
                 positions = self._seen(*self.detector.corner_positions(some))
                 flat = (part.reshape(part.shape[0], -1) for part in np.broadcast_arrays(*positions))
-                placed[slab] = function(*flat).reshape(-1, self.shape[1], 4)
+                placed[slab] = function(*flat).reshape(placed[slab].shape)
             return placed
         edges = self.detector.row_edges()[start : max(start, stop) + 1]
         grid = self._on_grid(edges, self.detector.column_edges(), function)

@@ -17,6 +17,7 @@ _Array = NDArray[np.float64]
 
 FLIPPED_ROWS = (1, 2)
 FLIPPED_COLUMNS = (1, 4)
+MOST_CORNERS = 12
 
 
 class Positions(NamedTuple):
@@ -44,10 +45,13 @@ class PixelShapes(ABC):
         File that says so; "" if none does.
     orientation : int
         Orientation of the array that the rows and columns here are those of; see `Detector`.
+    n_corners : int
+        Corners of each pixel.
     """
 
     path: str = ""
     orientation: int = 3
+    n_corners: int = 4
 
     @property
     @abstractmethod
@@ -70,7 +74,10 @@ class PixelShapes(ABC):
 
     @abstractmethod
     def corners(self, rows: slice) -> Positions:
-        """Return the corners A(i, j), B(i+1, j), C(i+1, j+1), D(i, j+1) of pixels, each array (rows, columns, 4)."""
+        """Return the corners of pixels, each array (rows, columns, n_corners), in order round the pixel.
+
+        Of quadrilaterals A(i, j), B(i+1, j), C(i+1, j+1), D(i, j+1).
+        """
 
     @abstractmethod
     def centers(self, rows: slice) -> Positions:
@@ -79,6 +86,11 @@ class PixelShapes(ABC):
     @abstractmethod
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return everything that the positions depend on."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], path: str) -> PixelShapes:
+        """Return pixels from what `arrays` gave; KeyError if an array is missing."""
 
     @cached_property
     def digest(self) -> str:
@@ -110,8 +122,10 @@ class PixelShapes(ABC):
     def oriented_corners(self, rows: slice, orientation: int) -> Positions:
         """Return corners of the pixels of an array of another orientation, the first one at (i, j) of that array."""
         flip_rows, flip_columns = self._flips(orientation)
-        first = {(False, False): 0, (True, False): 1, (True, True): 2, (False, True): 3}[flip_rows, flip_columns]
         found = self.corners(self._own_rows(rows, flip_rows))
+        if self.n_corners != 4:
+            return _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
+        first = {(False, False): 0, (True, False): 1, (True, True): 2, (False, True): 3}[flip_rows, flip_columns]
         order = [(first + number) % 4 for number in range(4)]
         return _each(found, lambda values: _flipped(values, flip_rows, flip_columns)[..., order])
 
@@ -124,8 +138,11 @@ class PixelShapes(ABC):
     def places(self, y: _Array, x: _Array) -> Positions:
         """Return where points of the array are: y and x in pixels, arrays of one shape.
 
-        Inside a pixel by the bilinear interpolation of its corners, beyond the array by that of the outermost ones.
+        Inside a quadrilateral by the bilinear interpolation of its corners, beyond the array by that of the outermost
+        ones; between other pixels by that of their centres.
         """
+        if self.n_corners != 4:
+            return self._between_centers(y, x)
         rows, columns = self.shape
         i = np.clip(np.floor(y), 0, rows - 1).astype(np.intp)
         j = np.clip(np.floor(x), 0, columns - 1).astype(np.intp)
@@ -133,12 +150,26 @@ class PixelShapes(ABC):
         weights = np.stack([(1 - down) * (1 - right), down * (1 - right), down * right, (1 - down) * right], axis=-1)
         return _each(self._corners_of(i, j), lambda corners: np.asarray((weights * corners).sum(axis=-1)))
 
+    def _between_centers(self, y: _Array, x: _Array) -> Positions:
+        """Return where points of the array are, by the bilinear interpolation of the centres of pixels."""
+        rows, columns = self.shape
+        i = np.clip(np.floor(y - 0.5), 0, max(rows - 2, 0)).astype(np.intp)
+        j = np.clip(np.floor(x - 0.5), 0, max(columns - 2, 0)).astype(np.intp)
+        down, right = y - 0.5 - i, x - 0.5 - j
+        found = [np.zeros(np.shape(y)) for _ in range(2 if self.flat else 3)]
+        for below, beside in ((0, 0), (1, 0), (1, 1), (0, 1)):
+            weight = (down if below else 1 - down) * (right if beside else 1 - right)
+            corners = self._corners_of(np.minimum(i + below, rows - 1), np.minimum(j + beside, columns - 1))
+            for total, part in zip(found, corners, strict=False):
+                total += 0.0 if part is None else weight * part.mean(axis=-1)
+        return Positions(*found)
+
     def _corners_of(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Positions:
-        """Return the corners of single pixels, each array of the shape of `i` and 4."""
+        """Return the corners of single pixels, each array of the shape of `i` and n_corners."""
         numbers, inverse = np.unique(i, return_inverse=True)
         inverse = inverse.reshape(i.shape)
         found = [self.corners(slice(int(row), int(row) + 1)) for row in numbers]
-        picked = [np.empty((*i.shape, 4)) for _ in range(2 if self.flat else 3)]
+        picked = [np.empty((*i.shape, self.n_corners)) for _ in range(2 if self.flat else 3)]
         for number, row in enumerate(found):
             chosen = inverse == number
             for values, part in zip(picked, row, strict=False):
@@ -182,9 +213,10 @@ class PixelTable(PixelShapes):
 
     Parameters
     ----------
-    corners : ndarray of float, shape (rows, columns, 4, 3), or None
-        Coordinates (z, y, x) in m of the corners A(i, j), B(i+1, j), C(i+1, j+1), D(i, j+1), kept as float32; z is out
-        of the plane. Pixels with a coordinate that is not finite are masked. None for a regular grid.
+    corners : ndarray of float, shape (rows, columns, n, 3), or None
+        Coordinates (z, y, x) in m of the corners, kept as float32; z is out of the plane. Four are A(i, j), B(i+1, j),
+        C(i+1, j+1), D(i, j+1); 3 to 12 others follow one another round the pixel. Pixels with a coordinate that is not
+        finite are masked. None for a regular grid.
     mask : ndarray, shape (rows, columns), optional
         Not zero where a pixel is not sensitive.
     path : str
@@ -207,11 +239,13 @@ class PixelTable(PixelShapes):
         orientation: int = 3,
     ) -> None:
         self.path, self.orientation = path, orientation
-        if corners is not None and (corners.ndim != 4 or corners.shape[2:] != (4, 3)):
-            raise GeometryError(
-                f"The corners of the pixels have the shape {corners.shape}.",
-                "Give (rows, columns, 4 corners, 3 coordinates z, y, x): pixels are quadrilaterals.",
-            )
+        if corners is not None:
+            if corners.ndim != 4 or corners.shape[3] != 3 or not 3 <= corners.shape[2] <= MOST_CORNERS:
+                raise GeometryError(
+                    f"The corners of the pixels have the shape {corners.shape}.",
+                    f"Give (rows, columns, 3 to {MOST_CORNERS} corners, 3 coordinates z, y, x).",
+                )
+            self.n_corners = int(corners.shape[2])
         known = mask if corners is None else corners
         if known is None:
             raise GeometryError("Nothing is known about the pixels.", "Give their corners or a mask.")
@@ -269,6 +303,11 @@ class PixelTable(PixelShapes):
         """Return corners and mask."""
         given = {"corners": self._corners, "mask": self._mask, "orientation": np.asarray(self.orientation)}
         return {name: values for name, values in given.items() if values is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], path: str) -> PixelTable:
+        """Return pixels from their corners, mask and orientation."""
+        return cls(arrays.get("corners"), arrays.get("mask"), path=path, orientation=int(arrays["orientation"]))
 
 
 class SplineDistortion(PixelShapes):
@@ -365,29 +404,23 @@ class SplineDistortion(PixelShapes):
         """Return pixel sizes, shape, knots and coefficients."""
         found = {"shape": np.asarray(self._shape), "pixel": np.asarray([self.pixel1, self.pixel2])}
         for axis, parts in self._splines.items():
-            found |= dict(zip((f"{axis}_knots_x", f"{axis}_knots_y", f"{axis}_coefficients"), parts, strict=True))
+            found |= dict(zip(_spline_names(axis), parts, strict=True))
         return found
 
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], path: str) -> SplineDistortion:
+        """Return pixels from their shape, size, knots and coefficients."""
+        along_x, along_y = (
+            (arrays[knots_x], arrays[knots_y], arrays[coefficients])
+            for knots_x, knots_y, coefficients in map(_spline_names, "xy")
+        )
+        rows, columns = (int(size) for size in arrays["shape"])
+        pixel1, pixel2 = (float(size) for size in arrays["pixel"])
+        return cls((rows, columns), pixel1, pixel2, along_x, along_y, path=path)
 
-def restored_pixels(kind: str, arrays: Mapping[str, NDArray[Any]], path: str) -> PixelShapes:
-    """Return pixels from the name of their class and what `PixelShapes.arrays` gave.
 
-    Raises
-    ------
-    KeyError
-        If an array is missing or there is no such class.
-    """
-    if kind == PixelTable.__name__:
-        orientation = int(arrays["orientation"])
-        return PixelTable(arrays.get("corners"), arrays.get("mask"), path=path, orientation=orientation)
-    if kind != SplineDistortion.__name__:
-        raise KeyError(kind)
-    along_x, along_y = (
-        (arrays[f"{axis}_knots_x"], arrays[f"{axis}_knots_y"], arrays[f"{axis}_coefficients"]) for axis in "xy"
-    )
-    rows, columns = (int(size) for size in arrays["shape"])
-    pixel1, pixel2 = (float(size) for size in arrays["pixel"])
-    return SplineDistortion((rows, columns), pixel1, pixel2, along_x, along_y, path=path)
+def _spline_names(axis: str) -> tuple[str, str, str]:
+    return f"{axis}_knots_x", f"{axis}_knots_y", f"{axis}_coefficients"
 
 
 def _steps(start: int, stop: int, half: float) -> _Array:

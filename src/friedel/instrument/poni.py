@@ -164,6 +164,7 @@ def configured_detector(path: str | Path, name: str, text: str) -> Detector:
         orientation = int(config.get("orientation") or 0)
         known = None if shape is None else (int(shape[0]), int(shape[1]))
         sensor = _sensor(config.get("sensor"))
+        radius = None if config.get("radius") is None else float(config["radius"])
     except (ValueError, TypeError, AttributeError, IndexError, KeyError, GeometryError) as error:
         raise GeometryError(
             f"{path}: Detector_config is {text!r}: {error}.",
@@ -174,8 +175,17 @@ def configured_detector(path: str | Path, name: str, text: str) -> Detector:
         orientation = orientation or detector.orientation
         sensor = sensor or detector.sensor
     else:
-        detector = detector_for(name, sizes[0], sizes[1], known)
+        detector = detector_for(name, sizes[0], sizes[1], known, radius)
+        detector = detector if known is None or detector.shape is None else _in_format(detector, known)
     return _oriented(path, replace(detector, sensor=sensor), orientation or 3)
+
+
+def _in_format(detector: Detector, shape: tuple[int, int]) -> Detector:
+    """Return a known model in the format of a shape that an entry names, if it has such a format."""
+    try:
+        return detector.with_shape(shape)
+    except GeometryError:
+        return detector  # the entry is of the unbinned detector; frames are compared with the detector later
 
 
 def _from_file(path: str | Path, name: str) -> Detector:
@@ -312,8 +322,10 @@ def detector_config(detector: Detector) -> tuple[str, dict[str, Any]]:
     """
     name = detector.name
     config: dict[str, Any] = {"pixel1": float(detector.pixel1), "pixel2": float(detector.pixel2)}
-    if detector.pixels is not None:
+    if detector.pixels is not None and not detector.described_by_name:
         name, config = _described_by_file(detector.pixels)
+    elif detector.radius is not None:
+        config["radius"] = detector.radius
     elif detector.generic:
         config["max_shape"] = None if detector.shape is None else list(detector.shape)
     config["orientation"] = detector.orientation

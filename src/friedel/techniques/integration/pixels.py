@@ -103,7 +103,7 @@ class Slab:
         return self._centers(self.plane.radial)
 
     def radial_corners(self) -> NDArray[np.float64]:
-        """Return the radial coordinate of the corners, (rows, columns, 4)."""
+        """Return the radial coordinate of the corners, (rows, columns, n)."""
         return self._corners(self.plane.radial)
 
     def azimuth_centers(self) -> NDArray[np.float64]:
@@ -111,7 +111,7 @@ class Slab:
         return self._centers(_in_rad(self.plane.azimuth))
 
     def azimuth_corners(self) -> NDArray[np.float64]:
-        """Return the second coordinate of the corners, (rows, columns, 4)."""
+        """Return the second coordinate of the corners, (rows, columns, n)."""
         return self._corners(_in_rad(self.plane.azimuth))
 
     def _centers(self, unit: Unit) -> NDArray[np.float64]:
@@ -220,18 +220,22 @@ CHI = unit_named("chi_rad")
 
 
 def along_contours(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a coordinate of the corners of a pixel, 0 to 1, that changes along the contours of another one.
+    """Return a coordinate of the corners of a pixel that changes along the contours of another one.
 
-    With it as the second coordinate a polygon has the area of the pixel itself. The corners of the pixel are at
-    (0, 0), (1, 0), (1, 1) and (0, 1): the one of these two coordinates is taken along which the other changes less.
+    With it as the second coordinate a polygon has the area of the pixel itself. The corners of a pixel are taken to be
+    those of a regular polygon, which stretching and turning make of it what it is: of its two coordinates the one is
+    taken along which the other coordinate, `corners`, changes less.
 
     Parameters
     ----------
-    corners : ndarray of float64, shape (..., 4)
+    corners : ndarray of float64, shape (..., n)
     """
-    first = np.abs(corners[..., 1] + corners[..., 2] - corners[..., 0] - corners[..., 3])
-    second = np.abs(corners[..., 2] + corners[..., 3] - corners[..., 0] - corners[..., 1])
-    return np.where((first >= second)[..., None], np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 1.0, 0.0]))
+    angles = 2 * math.pi * (np.arange(corners.shape[-1]) + 0.5) / corners.shape[-1]
+    one, other = -np.cos(angles), -np.sin(angles)
+    if corners.shape[-1] == 4:  # whole numbers, so that squares on the grid are squares here
+        one, other = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    first, second = (np.abs((corners * (axis - axis.mean())).sum(axis=-1)) for axis in (one, other))
+    return np.asarray(np.where((first >= second)[..., None], other, one))
 
 
 def _in_rad(unit: Unit) -> Unit:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, FileError, GeometryError
 from friedel.instrument import Detector, Geometry, Sensor
-from friedel.instrument.pixel_shapes import PixelShapes, restored_pixels
+from friedel.instrument.model_kinds import Module
+from friedel.instrument.pixel_layouts import restored_pixels
+from friedel.instrument.pixel_shapes import PixelShapes
 from friedel.io.nexus import replacing
 from friedel.kernels.scatter import PixelMap
 from friedel.kernels.splitting import Axis
@@ -22,7 +24,7 @@ from .fingerprint import fingerprint
 from .options import Averaging, Binning, Validity
 from .radial_map import PER_PIXEL, RadialMap, packed
 
-FORMAT = "friedel radial map 3"
+FORMAT = "friedel radial map 4"
 SCREENING = ("detector_mask", "dummy", "delta_dummy", "negative")
 PIXELS = "pixels"
 
@@ -133,6 +135,9 @@ def _geometry(values: dict[str, Any], pixels: PixelShapes | None) -> Geometry:
     detector["shape"] = tuple(detector["shape"])
     for name in ("gap_rows", "gap_columns"):
         detector[name] = tuple(tuple(span) for span in detector[name])
+    detector["module_spans"] = tuple(
+        Module(*(tuple(span) for span in spans)) for spans in detector.get("module_spans", ())
+    )
     if detector.get("sensor") is not None:
         detector["sensor"] = Sensor(**detector["sensor"])
     return Geometry(detector=Detector(**detector), **values)

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from friedel.core.units import Unit
 from friedel.instrument import Geometry
 from friedel.instrument.coordinates import SamplePose
+from friedel.instrument.detector import area_vectors
+from friedel.instrument.pixel_shapes import Positions
 from friedel.kernels.splitting import SMALLEST_SHARE, Axis, Shares, split_polygons
 
 TOUCHING = 1e-9
 """A corner that is nearer to the line than this times its farthest sibling lies on it."""
 
 Floats = NDArray[np.float64]
-Point = tuple[float, float]
+Point = tuple[float, ...]
 
 
 def torn_pixels(geometry: Geometry, pose: SamplePose, rows: slice, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -75,15 +77,13 @@ def shares_of_parts(
     """
     pixels, triangles, fractions, sides = _triangles(geometry, pose, rows, torn)
     # A triangle is a quadrilateral whose last corner comes twice.
-    p1, p2 = (
-        np.stack([*coordinate.T, coordinate[:, 2]], axis=-1) for coordinate in (triangles[..., 0], triangles[..., 1])
-    )
-    first = _on_sides(geometry, units[0], pose, p1, p2, sides)
+    points = Positions(*(np.stack([*part.T, part[:, 2]], axis=-1) for part in np.moveaxis(triangles, -1, 0)))
+    first = _on_sides(geometry, units[0], pose, points, sides)
     if azimuth is not None:
-        second = _on_sides(geometry, units[1], pose, p1, p2, sides)
+        second = _on_sides(geometry, units[1], pose, points, sides)
         shares = split_polygons(first, second, radial, azimuth, pole=pole)
     else:
-        shares = split_polygons(first, _fatter(first, p1, p2), radial, None, turn=0.0)
+        shares = split_polygons(first, _fattest(first, points), radial, None, turn=0.0)
     n_bins = radial.n_bins * (azimuth.n_bins if azimuth else 1)
     owner = np.repeat(np.arange(len(pixels)), shares.counts)
     keys, place = np.unique(pixels[owner] * n_bins + shares.bins, return_inverse=True)
@@ -96,12 +96,12 @@ def shares_of_parts(
 def _triangles(
     geometry: Geometry, pose: SamplePose, rows: slice, torn: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.int64]]:
-    """Return pixel, corners (n, 3, 2) on the detector in m, part of the pixel's area, and side of each triangle."""
-    p1, p2, _ = geometry.detector.corner_positions(rows)
+    """Return pixel, corners (n, 3, 2 or 3) on the detector in m, part of the pixel's area, and side, of triangles."""
+    places = [part for part in geometry.detector.corner_positions(rows) if part is not None]
     pixels, triangles, sides = [], [], []
     for number in np.flatnonzero(torn):
         row, column = divmod(int(number), torn.shape[1])
-        corners = list(zip(p1[row, column].tolist(), p2[row, column].tolist(), strict=True))
+        corners: list[Point] = list(zip(*(part[row, column].tolist() for part in places), strict=True))
         heights = geometry.across_points(pose, *np.array(corners).T).tolist()
         for side in (1, -1):
             outline = _part(corners, [side * height for height in heights])
@@ -109,15 +109,11 @@ def _triangles(
                 pixels.append(number)
                 triangles.append((outline[0], two, three))
                 sides.append(side)
-    shapes = np.array(triangles, np.float64).reshape(-1, 3, 2)
-    edge, other = shapes[:, 1] - shapes[:, 0], shapes[:, 2] - shapes[:, 0]
-    area = 0.5 * np.abs(edge[:, 0] * other[:, 1] - edge[:, 1] * other[:, 0])
-    return (
-        np.array(pixels, np.int64),
-        shapes,
-        area / geometry.detector.pixel_areas(rows).reshape(-1)[np.array(pixels, np.int64)],
-        np.array(sides, np.int64),
-    )
+    shapes = np.array(triangles, np.float64).reshape(-1, 3, len(places))
+    areas = area_vectors(Positions(*np.moveaxis(shapes, -1, 0)))
+    owner = np.array(pixels, np.int64)
+    area = np.sqrt(sum(part * part for part in areas))
+    return owner, shapes, area / geometry.detector.pixel_areas(rows).reshape(-1)[owner], np.array(sides, np.int64)
 
 
 def _part(corners: list[Point], heights: list[float]) -> list[Point]:
@@ -127,21 +123,19 @@ def _part(corners: list[Point], heights: list[float]) -> list[Point]:
         before, lower = corners[k - 1], heights[k - 1]
         if (lower < 0) != (height < 0):
             t = lower / (lower - height)
-            part.append((before[0] + t * (here[0] - before[0]), before[1] + t * (here[1] - before[1])))
+            part.append(tuple(start + t * (end - start) for start, end in zip(before, here, strict=True)))
         if height >= 0:
             part.append(here)
     return part
 
 
-def _on_sides(
-    geometry: Geometry, unit: Unit, pose: SamplePose, p1: Floats, p2: Floats, sides: NDArray[np.int64]
-) -> Floats:
-    right, left = (geometry.point_array(unit, p1, p2, pose=pose, side=side) for side in (1, -1))
+def _on_sides(geometry: Geometry, unit: Unit, pose: SamplePose, points: Positions, sides: NDArray[np.int64]) -> Floats:
+    right, left = (geometry.point_array(unit, *points, pose=pose, side=side) for side in (1, -1))
     return np.where((sides > 0)[:, None], right, left)
 
 
-def _fatter(first: Floats, p1: Floats, p2: Floats) -> Floats:
-    """Return the coordinate on the detector with which `first` spans the larger part of its bounding box."""
+def _fattest(first: Floats, points: Positions) -> Floats:
+    """Return the coordinate on the detector with which `first` spans the largest part of its bounding box."""
 
     def fatness(second: Floats) -> Floats:
         x, y = first - first[:, :1], second - second[:, :1]
@@ -149,7 +143,9 @@ def _fatter(first: Floats, p1: Floats, p2: Floats) -> Floats:
         box = np.ptp(x, axis=1) * np.ptp(y, axis=1)
         return np.asarray(area / np.where(box > 0, box, 1.0))
 
-    return np.where((fatness(p1) >= fatness(p2))[:, None], p1, p2)
+    choices = np.stack([part for part in points if part is not None])
+    best = np.argmax([fatness(part) for part in choices], axis=0)
+    return np.asarray(np.take_along_axis(choices, best[None, :, None], axis=0)[0])
 
 
 def with_parts(shares: Shares, parts: Parts) -> Shares:
