@@ -67,31 +67,6 @@ def test_fit2d(theirs, number):
     np.testing.assert_allclose(values, theirs[f"{number}.fit2d"], rtol=1e-9, atol=1e-9)
 
 
-MASKS = """
-import json
-from pyFAI import detector_factory
-for name in json.loads(str(inputs["names"])):
-    detector = detector_factory(name)
-    mask = detector.mask
-    mask = np.zeros(detector.shape, bool) if mask is None else np.asarray(mask) != 0
-    outputs[name + ".rows"] = mask.all(axis=1)
-    outputs[name + ".columns"] = mask.all(axis=0)
-    outputs[name + ".numbers"] = np.array([*detector.shape, mask.sum(), detector.pixel1, detector.pixel2])
-"""
-
-
-def test_every_model_has_their_mask_and_pixels():
-    names = list(models())
-    made = run_peer(MASKS, names=json.dumps(names))
-    for name in names:
-        ours = Detector.named(name)
-        mask = ours.mask()
-        assert np.array_equal(mask.all(axis=1), made[name + ".rows"]), name
-        assert np.array_equal(mask.all(axis=0), made[name + ".columns"]), name
-        numbers = [*ours.shape, mask.sum(), ours.pixel1, ours.pixel2]
-        np.testing.assert_allclose(numbers, made[name + ".numbers"], rtol=1e-6, err_msg=name)
-
-
 LOAD = """
 import json, pyFAI
 for number, path in enumerate(json.loads(str(inputs["paths"]))):

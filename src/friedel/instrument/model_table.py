@@ -23,8 +23,13 @@ from .model_kinds import (
 )
 
 
+def _metres(micrometres: float) -> float:
+    """Return the float nearest to so many µm; pyFAI knows the formats of a detector by pixel sizes equal to the bit."""
+    return float(f"{micrometres!r}e-6")
+
+
 def _sensors(material: str, *micrometres: float) -> tuple[SensorChoice, ...]:
-    return tuple(SensorChoice(material, thickness / 1e6) for thickness in micrometres)
+    return tuple(SensorChoice(material, _metres(thickness)) for thickness in micrometres)
 
 
 # ---- hybrid pixel detectors tiled from modules
@@ -83,8 +88,8 @@ def _plain(
     return DetectorModel(
         name,
         shape,
-        pixel / 1e6,
-        pixel / 1e6,
+        _metres(pixel),
+        _metres(pixel),
         manufacturer,
         default_binning=binning,
         sensors=sensors,
@@ -165,11 +170,11 @@ def _rayonix(
     return DetectorModel(
         name,
         shape,
-        pixels[1] / 1e6,
-        pixels[1] / 1e6,
+        _metres(pixels[1]),
+        _metres(pixels[1]),
         "Rayonix",
         default_binning=binning,
-        readouts=tuple(Readout(formats[factor], pixel / 1e6) for factor, pixel in pixels.items()),
+        readouts=tuple(Readout(formats[factor], _metres(pixel)) for factor, pixel in pixels.items()),
         sensors=_sensors("Gd2O2S", 40),
         aliases=aliases,
         layout=RoundPlate() if round_plate else None,
