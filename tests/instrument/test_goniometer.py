@@ -1,7 +1,9 @@
 """A detector on an arm: geometries from positions, and what is said about files that are none."""
 
 import json
+import math
 
+import numpy as np
 import pytest
 
 from friedel.core.errors import FileError, GeometryError, ParameterError
@@ -105,3 +107,38 @@ def test_positions_that_are_missing_or_mean_nothing(tmp_path):
         goniometer.geometry({"nu": 1.0})
     with pytest.raises(GeometryError, match="distance is inf at pos = 0"):
         goniometer.geometry({"pos": 0.0})
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    formulas = {"dist": "dist", "poni1": "poni1", "poni2": "poni2 + 1e-3 * z", "rot1": "scale * nu + offset"}
+    values = {"dist": 0.9, "poni1": 0.025, "poni2": 0.03, "scale": math.pi / 180, "offset": 0.01}
+    detector = Detector.named("Pilatus100k", orientation=2)
+    made = Goniometer.of(detector, formulas, values, ("nu", "z"), 7.749e-11)
+    made = made.with_values([value for _, value in made.values], np.diag(np.arange(5.0)))
+    made.save(tmp_path / "gonio.json")
+    read = Goniometer.load(tmp_path / "gonio.json")
+    assert read.covariance == made.covariance
+    assert read.geometry({"nu": 12.0, "z": 3.0}) == made.geometry({"nu": 12.0, "z": 3.0})
+
+
+def test_a_wavelength_formula_is_saved(tmp_path):
+    values = {"d": 0.9, "energy": 20.0}
+    formulas = {"distance": "d", "poni1": "0", "poni2": "0", "wavelength": "1.2398e-9 / energy"}
+    Goniometer.of(Detector.named("Pilatus100k"), formulas, values, ("x",)).save(tmp_path / "gonio.json")
+    content = json.loads((tmp_path / "gonio.json").read_text())
+    assert content["trans_function"]["content"] == "ExtendedTransformation"
+    assert Goniometer.load(tmp_path / "gonio.json").geometry({"x": 0}).wavelength == pytest.approx(6.199e-11)
+
+
+@pytest.mark.parametrize(
+    ("formulas", "values", "problem"),
+    [
+        ({"dist": "d", "poni1": "0"}, {"d": 1.0}, "no formula of poni2"),
+        ({"dist": "d", "poni1": "0", "poni2": "0", "tilt": "d"}, {"d": 1.0}, "has no tilt"),
+        ({"dist": "d", "poni1": "0", "poni2": "e"}, {"d": 1.0}, "'e' .* is not known"),
+        ({"dist": "pos", "poni1": "0", "poni2": "0"}, {"pos": 1.0}, "pos is a motor and a parameter"),
+    ],
+)
+def test_formulas_that_make_no_goniometer(formulas, values, problem):
+    with pytest.raises(ParameterError, match=problem):
+        Goniometer.of(Detector.named("Pilatus100k"), formulas, values)

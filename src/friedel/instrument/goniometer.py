@@ -2,26 +2,27 @@
 
 A file names parameters with their refined values, motors, and one formula for each number of the geometry: ``rot1_expr:
 "rot1_scale * pos + rot1"``. Formulas are read as arithmetic only (`friedel.core.formula`); lengths are in m, angles of
-the geometry in rad, positions in the unit that the motors have in the file's calibration.
+the geometry in rad, positions in the unit that the motors have in the file's calibration. Files that friedel writes
+hold besides what pyFAI reads the covariance of the parameters.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from friedel.core.errors import FileError, FriedelError, GeometryError, ParameterError
+from friedel.core.errors import FileError, FriedelError, GeometryError, OutputError, ParameterError
 from friedel.core.formula import Formula
 
 from .detector import Detector
 from .geometry import Geometry
-from .poni import LARGEST_FILE, configured_detector
+from .poni import LARGEST_FILE, configured_detector, detector_config
 
 FIELDS = {"dist": "distance", "poni1": "poni1", "poni2": "poni2", "rot1": "rot1", "rot2": "rot2", "rot3": "rot3"}
 """Names in the file and in `Geometry`."""
@@ -39,9 +40,13 @@ class Goniometer:
     motors : tuple of str
         Names of the positions.
     values : tuple of (str, float)
-        Parameters and constants with their values.
+        Parameters with their values.
     formulas : tuple of (str, Formula)
         Fields of `Geometry` with the formula of each; a rotation without one is 0.
+    constants : tuple of (str, float)
+        Names with values that are never refined.
+    covariance : tuple of tuple of float
+        Of the parameters in their order; empty if it is not known.
     """
 
     detector: Detector
@@ -49,6 +54,49 @@ class Goniometer:
     motors: tuple[str, ...]
     values: tuple[tuple[str, float], ...]
     formulas: tuple[tuple[str, Formula], ...]
+    constants: tuple[tuple[str, float], ...] = ()
+    covariance: tuple[tuple[float, ...], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        detector: Detector,
+        formulas: Mapping[str, str],
+        values: Mapping[str, float],
+        motors: Sequence[str] = ("pos",),
+        wavelength: float | None = None,
+    ) -> Goniometer:
+        """Return a goniometer of formulas as text.
+
+        Parameters
+        ----------
+        detector : Detector
+        formulas : mapping of str to str
+            Of distance (or dist), poni1 and poni2, and of rot1, rot2, rot3 and wavelength where they have one.
+        values : mapping of str to float
+            Parameters in m, rad, and per unit of the motors.
+        motors : sequence of str
+        wavelength : float, optional
+            In m, unless it has a formula.
+
+        Raises
+        ------
+        ParameterError
+            If a formula is none, is of nothing that a geometry has, lacks, or uses a name without value.
+        """
+        named = {FIELDS.get(field, field): text for field, text in formulas.items()}
+        unknown = sorted(set(named) - set(FIELDS.values()) - {"wavelength"})
+        if unknown:
+            raise ParameterError(
+                f"A geometry has no {', '.join(unknown)}.", f"It has {', '.join(FIELDS.values())} and wavelength."
+            )
+        _require_lengths(set(named))
+        twice = sorted(set(values) & set(motors))
+        if twice:
+            raise ParameterError(f"{', '.join(twice)} is a motor and a parameter.", "Give them different names.")
+        order = [field for field in (*FIELDS.values(), "wavelength") if field in named]
+        read = tuple((field, Formula(named[field], names=(*values, *motors))) for field in order)
+        return cls(detector, wavelength, tuple(motors), tuple((k, float(v)) for k, v in values.items()), read)
 
     @classmethod
     def load(cls, path: str | Path) -> Goniometer:
@@ -88,24 +136,77 @@ class Goniometer:
         numbers = [given[name] for name in names] if isinstance(given, Mapping) else given
         if len(numbers) != len(names):
             raise ValueError(f"{len(names)} parameters have {len(numbers)} values")
-        values = {str(name): float(value) for name, value in (function.get("constants") or {}).items()}
-        values |= {str(name): float(value) for name, value in zip(names, numbers, strict=True)}
-        allowed = (*values, *motors)
+        constants = {str(name): float(value) for name, value in (function.get("constants") or {}).items()}
+        values = {str(name): float(value) for name, value in zip(names, numbers, strict=True)}
+        allowed = (*constants, *values, *motors)
         formulas = [
             (field, Formula(str(function[f"{name}_expr"]), names=allowed))
             for name, field in (*FIELDS.items(), ("wavelength", "wavelength"))
             if function.get(f"{name}_expr") is not None
         ]
-        lacking = {"distance", "poni1", "poni2"} - {field for field, _ in formulas}
-        if lacking:
-            raise ValueError(f"there is no formula of {', '.join(sorted(lacking))}")
+        _require_lengths({field for field, _ in formulas})
         old = {key: content[key] for key in ("pixel1", "pixel2", "max_shape", "orientation") if key in content}
         config = json.dumps(content.get("detector_config") or old)  # version 1.1 has the keys beside the others
         detector = configured_detector(path, str(content.get("detector") or "Detector"), config)
         wavelength = content.get("wavelength")
+        covariance = tuple(tuple(float(value) for value in row) for row in content.get("covariance") or ())
+        if covariance and {len(covariance), *map(len, covariance)} != {len(values)}:
+            raise ValueError(f"the covariance of {len(values)} parameters has {len(covariance)} rows")
         return cls(
-            detector, None if not wavelength else float(wavelength), motors, tuple(values.items()), tuple(formulas)
+            detector,
+            None if not wavelength else float(wavelength),
+            motors,
+            tuple(values.items()),
+            tuple(formulas),
+            tuple((name, value) for name, value in constants.items() if name not in values),
+            covariance,
         )
+
+    def with_values(self, values: Sequence[float], covariance: Any = ()) -> Goniometer:
+        """Return the goniometer with other values of its parameters, in their order, and their covariance."""
+        named = tuple((name, float(value)) for (name, _), value in zip(self.values, values, strict=True))
+        return replace(self, values=named, covariance=tuple(tuple(map(float, row)) for row in covariance))
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON file of pyFAI's goniometer calibration, version 2.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        try:
+            Path(path).write_text(json.dumps(self.to_table(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(path, error.strerror or str(error), "Check the folder and the permissions.") from None
+
+    def to_table(self) -> dict[str, Any]:
+        """Return what the JSON file holds."""
+        name, config = detector_config(self.detector)
+        names = [parameter for parameter, _ in self.values]
+        texts = {field: formula.text for field, formula in self.formulas}
+        table: dict[str, Any] = {
+            "content": "Goniometer calibration v2",
+            "detector": name,
+            "detector_config": config,
+            "wavelength": self.wavelength,
+            "param": [value for _, value in self.values],
+            "param_names": names,
+            "pos_names": list(self.motors),
+            "trans_function": {
+                "content": "ExtendedTransformation" if "wavelength" in texts else "GeometryTransformation",
+                "param_names": names,
+                "pos_names": list(self.motors),
+                **{f"{theirs}_expr": texts.get(ours, "0.0") for theirs, ours in FIELDS.items()},
+                **({"wavelength_expr": texts["wavelength"]} if "wavelength" in texts else {}),
+                "constants": {"pi": math.pi} | dict(self.constants),
+            },
+        }
+        if self.wavelength is None:
+            del table["wavelength"]
+        if self.covariance:
+            table["covariance"] = [list(row) for row in self.covariance]
+        return table
 
     def geometry(self, positions: Mapping[str, float]) -> Geometry:
         """Return the geometry at motor positions.
@@ -127,10 +228,16 @@ class Goniometer:
             raise ParameterError(
                 f"The goniometer needs the position of {', '.join(missing)}.", f"Its motors: {', '.join(self.motors)}."
             )
-        known = dict(self.values) | {motor: float(positions[motor]) for motor in self.motors}
+        known = dict(self.constants) | dict(self.values) | {motor: float(positions[motor]) for motor in self.motors}
         found = {field: float(formula.evaluate(known, np)) for field, formula in self.formulas}
         for field, value in found.items():
             if not math.isfinite(value) or (field == "distance" and value == 0):
                 where = ", ".join(f"{motor} = {known[motor]:g}" for motor in self.motors)
                 raise GeometryError(f"The goniometer's {field} is {value} at {where}.", "Check positions and formulas.")
         return Geometry(self.detector, **({"wavelength": self.wavelength} | found))  # type: ignore[arg-type]
+
+
+def _require_lengths(fields: set[str]) -> None:
+    lacking = {"distance", "poni1", "poni2"} - fields
+    if lacking:
+        raise ParameterError(f"There is no formula of {', '.join(sorted(lacking))}.", "Give one, if only a name.")
