@@ -17,6 +17,7 @@ _HOMES = {
     "derived_quantities": "derived",
     "detect": "detection",
     "find_geometry": "search",
+    "extract": "extraction",
     "refine": "refinement",
 }
 
