@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ class Goniometer:
             covariance,
         )
 
-    def with_values(self, values: Sequence[float], covariance: Any = ()) -> Goniometer:
+    def with_values(self, values: Iterable[float], covariance: Any = ()) -> Goniometer:
         """Return the goniometer with other values of its parameters, in their order, and their covariance."""
         named = tuple((name, float(value)) for (name, _), value in zip(self.values, values, strict=True))
         return replace(self, values=named, covariance=tuple(tuple(map(float, row)) for row in covariance))

@@ -10,6 +10,7 @@ _HOMES = {
     "Candidate": "search",
     "ControlPoints": "points",
     "GeometryModel": "models",
+    "GoniometerModel": "goniometer_model",
     "ImagesModel": "models",
     "Quantity": "derived",
     "Refinement": "refinement",
@@ -19,6 +20,7 @@ _HOMES = {
     "find_geometry": "search",
     "extract": "extraction",
     "refine": "refinement",
+    "usual_formulas": "goniometer_model",
 }
 
 __all__ = sorted(_HOMES)
