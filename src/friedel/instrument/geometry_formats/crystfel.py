@@ -41,6 +41,8 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
     wavelength, notes = chosen_wavelength(_wavelength(content, head), given)
     if wavelength is None and {"photon_energy", "wavelength"} & set(head):
         notes.append("the place of the photon energy in data files: give --wavelength")
+    if not any(not name.startswith(NOT_PANELS) for name in parts):
+        raise FileError(content.path, "has no panel.", "Give a geometry file of CrystFEL.")
     clen = _clen(content, head, parts)
     shifts = [_measure(content, head, key, LENGTHS, "m") or 0.0 for key in ("detector_shift_x", "detector_shift_y")]
     found = {
@@ -48,8 +50,6 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
         for name, values in parts.items()
         if not name.startswith(NOT_PANELS)
     }
-    if not found:
-        raise FileError(content.path, "has no panel.", "Give a geometry file of CrystFEL.")
     regions = {name: values for name, values in parts.items() if name.startswith("bad")}
     masked, left = _bad_pixels(content, found, regions)
     for name, panel in found.items():

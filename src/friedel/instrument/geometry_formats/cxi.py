@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import FileError, GeometryError
-from friedel.core.units import energy_from_wavelength
+from friedel.core.units import energy_from_wavelength, wavelength_from_energy
 
 from ..geometry import Geometry
 from .entries import positive
@@ -26,6 +26,8 @@ BEAM = "entry_1/sample_1/beam_1"
 MISSING = 0x200
 """CXI_PIXEL_IS_MISSING: there is no such pixel."""
 JOULE_PER_KEV = 1.602176634e-16
+DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError)
+"""What h5py raises for files that are damaged, or hold something else in these places."""
 
 
 def recognises(content: Content) -> bool:
@@ -37,7 +39,7 @@ def recognises(content: Content) -> bool:
     try:
         with h5py.File(content.path, "r", locking=False) as file:
             return DETECTOR in file
-    except OSError:
+    except DAMAGED:
         return False
 
 
@@ -56,7 +58,7 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
             mask = group["mask"][()] if "mask" in group else None
             shape = (int(group["data"].shape[-2]), int(group["data"].shape[-1])) if "data" in group else None
             told = _wavelength(file)
-    except OSError as error:
+    except DAMAGED as error:
         raise FileError(content.path, f"cannot be read: {error}.", "Copy the file again.") from None
     pixel1, pixel2 = (None if size is None else positive(content.path, "pixel size", float(size[0])) for size in sizes)
     placement = _placement(content, values, pixel1, pixel2)
@@ -83,7 +85,7 @@ def _wavelength(file: Any) -> float | None:
     for name in (f"{BEAM}/incident_energy", f"{INSTRUMENT}/source_1/energy"):
         if name in file:
             energy = float(np.ravel(file[name][()])[0])
-            return energy_from_wavelength(energy / JOULE_PER_KEV * 1e10) * 1e-10 if energy > 0 else None
+            return wavelength_from_energy(energy / JOULE_PER_KEV) if energy > 0 else None
     return None
 
 

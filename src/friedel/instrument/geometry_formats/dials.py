@@ -19,7 +19,16 @@ from friedel.core.errors import FileError, GeometryError
 from ..fit2d import untwisted
 from ..geometry import Geometry
 from ..sensor import Sensor
-from .format import Content, GeometryFormat, Given, chosen_wavelength, rectangles, require_flat, require_shape
+from .format import (
+    Content,
+    GeometryFormat,
+    Given,
+    checked_shape,
+    chosen_wavelength,
+    rectangles,
+    require_flat,
+    require_shape,
+)
 from .joining import Panel, joined
 from .placement import Placement
 
@@ -29,7 +38,7 @@ _Array = NDArray[np.float64]
 
 def recognises(content: Content) -> bool:
     """Whether a file is a list of experiments."""
-    return content.beginning.lstrip().startswith("{") and '"ExperimentList"' in content.text
+    return content.beginning.lstrip().startswith("{") and '"ExperimentList"' in content.searchable
 
 
 def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
@@ -40,11 +49,11 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
         beam = table["beam"][experiment.get("beam") or 0]
         detector = table["detector"][experiment.get("detector") or 0]
         direction = np.asarray(beam.get("direction", (0, 0, 1)), dtype=np.float64)
-        panels = list(_panels(detector))
+        panels = list(_panels(content, detector))
         masked = _masked(detector["panels"], panels)
         told = float(beam["wavelength"]) * 1e-10 if beam.get("wavelength") else None
         sensor = _sensor(detector["panels"][0])
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise FileError(
             content.path, f"has no beam and detector that can be read ({error!r}).", "Give experiments of DIALS."
         ) from None
@@ -57,7 +66,7 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
             f"{content.path}: its {len(panels)} panels are images of their own.",
             "Convert them one by one, or give raw_image_offset.",
         )
-    if not np.isfinite(direction).all() or not np.linalg.norm(direction) > 0:
+    if direction.shape != (3,) or not np.isfinite(direction).all() or not np.linalg.norm(direction) > 0:
         raise GeometryError(f"{content.path}: the direction of the beam is {list(direction)}.", "Correct it.")
     upright = TURN @ untwisted(direction / np.linalg.norm(direction))
     turned = [
@@ -83,16 +92,18 @@ def _frame(table: Mapping[str, Any]) -> _Array:
     return matrix
 
 
-def _panels(detector: Mapping[str, Any]) -> Iterator[Panel]:
+def _panels(content: Content, detector: Mapping[str, Any]) -> Iterator[Panel]:
     """Yield panels in m; a panel's axes are those in the frame of the group that has it."""
     parents = dict(_parents(detector.get("hierarchy") or {}, np.eye(4)))
     for number, table in enumerate(detector["panels"]):
         whole = parents.get(number, np.eye(4)) @ _frame(table)
         width, height = (float(size) * 1e-3 for size in table["pixel_size"])
-        columns, rows = (int(count) for count in table["image_size"])
+        columns, rows = (float(count) for count in table["image_size"])
         first_column, first_row = (int(count) for count in table.get("raw_image_offset") or (0, 0))
         placement = Placement(whole[:3, 3] * 1e-3, whole[:3, 0] * width, whole[:3, 1] * height)
-        yield Panel(str(table.get("name") or number), first_row, first_column, rows, columns, placement)
+        shape = checked_shape(content, rows, columns)
+        checked_shape(content, first_row + rows, first_column + columns)
+        yield Panel(str(table.get("name") or number), first_row, first_column, *shape, placement)
 
 
 def _parents(group: Mapping[str, Any], above: _Array) -> Iterator[tuple[int, _Array]]:
@@ -117,7 +128,7 @@ def _masked(tables: list[Mapping[str, Any]], panels: list[Panel]) -> NDArray[np.
 
 def _sensor(table: Mapping[str, Any]) -> Sensor | None:
     material, thickness = table.get("material"), table.get("thickness")
-    return Sensor(str(material), float(thickness) * 1e-3) if material and thickness else None
+    return Sensor(str(material), float(thickness) / 1e3) if material and thickness else None
 
 
 def write(geometry: Geometry) -> bytes:

@@ -18,6 +18,8 @@ from ..models import models_of_shape
 
 LARGEST_TEXT = 64 * 1024**2
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MOST_PIXELS = 100_000
+"""Rows or columns of the largest detector."""
 SAME_SIZE = 1e-3
 """Relative difference up to which two pixel sizes are the same, written with few digits."""
 
@@ -78,6 +80,16 @@ class Content:
     def beginning(self) -> str:
         """The beginning as text, as far as it is text."""
         return self.head.split(b"\x00", 1)[0].decode("utf-8", "replace")
+
+    @cached_property
+    def searchable(self) -> str:
+        """The whole text, or the beginning of a file that is no text."""
+        if b"\x00" in self.head:
+            return self.beginning
+        try:
+            return self.text
+        except FileError:
+            return self.beginning
 
     @cached_property
     def text(self) -> str:
@@ -233,6 +245,15 @@ def require_shape(geometry: Geometry, title: str) -> tuple[int, int]:
             "Give the detector: --detector NAME, or a file that describes it.",
         )
     return geometry.detector.shape
+
+
+def checked_shape(content: Content, rows: float, columns: float) -> tuple[int, int]:
+    """Return rows and columns; GeometryError if no detector has that many."""
+    if not (1 <= rows <= MOST_PIXELS and 1 <= columns <= MOST_PIXELS):
+        raise GeometryError(
+            f"{content.path}: the detector has {rows:g} x {columns:g} pixels.", f"Give 1 to {MOST_PIXELS} of each."
+        )
+    return int(rows), int(columns)
 
 
 def detector_from(

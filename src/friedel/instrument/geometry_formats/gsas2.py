@@ -15,7 +15,7 @@ import numpy as np
 from ..fit2d import untwisted
 from ..geometry import Geometry
 from .entries import Entries, positive
-from .format import Content, GeometryFormat, Given, chosen_wavelength, detector_from, require_flat
+from .format import Content, GeometryFormat, Given, checked_shape, chosen_wavelength, detector_from, require_flat
 from .placement import Placement, reoriented
 
 MARK = re.compile(r"^\s*(azmthOff|DetDepth|IOtth|LRazimuth)\s*:", re.MULTILINE)
@@ -33,7 +33,7 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
     sizes: list[float] = [] if "pixelSize" not in entries else entries.numbers("pixelSize", 2)
     pixel2, pixel1 = (positive(content.path, "pixelSize", size) * 1e-6 for size in sizes) if sizes else (None, None)
     counts = entries.numbers("size", 2) if "size" in entries else None
-    shape = None if counts is None else (int(counts[1]), int(counts[0]))
+    shape = None if counts is None else checked_shape(content, counts[1], counts[0])
     detector = detector_from(content, given, pixel1=pixel1, pixel2=pixel2, shape=shape)
     told = entries.optional("wavelength")
     wavelength, notes = chosen_wavelength(told and told * 1e-10, given)

@@ -20,7 +20,16 @@ from friedel.core.units import energy_from_wavelength, wavelength_from_energy
 from ..fit2d import untwisted
 from ..geometry import Geometry
 from .entries import positive
-from .format import Content, GeometryFormat, Given, chosen_wavelength, detector_from, require_flat, require_shape
+from .format import (
+    Content,
+    GeometryFormat,
+    Given,
+    checked_shape,
+    chosen_wavelength,
+    detector_from,
+    require_flat,
+    require_shape,
+)
 from .placement import Placement, is_mirrored, reoriented
 
 MARK = re.compile(r"^detectors\s*:\s*$", re.MULTILINE)
@@ -30,7 +39,7 @@ SATURATION = 4294967294.0
 
 def recognises(content: Content) -> bool:
     """Whether a file has detectors and a beam as HEXRD has them."""
-    return MARK.search(content.text if not content.is_hdf5 and b"\x00" not in content.head else "") is not None
+    return MARK.search(content.searchable) is not None
 
 
 def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
@@ -47,10 +56,10 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
             )
         panel = next(iter(detectors.values()))
         pixels, transform = panel["pixels"], panel["transform"]
-        shape = (int(pixels["rows"]), int(pixels["columns"]))
+        shape = checked_shape(content, float(pixels["rows"]), float(pixels["columns"]))
         height, width = (positive(content.path, "pixel size", float(size)) * 1e-3 for size in pixels["size"])
         turn = Rotation.from_rotvec(np.asarray(transform["tilt"], dtype=np.float64)).as_matrix()
-        center = np.asarray(transform["translation"], dtype=np.float64) * 1e-3
+        center = np.asarray(transform["translation"], dtype=np.float64) * 1e-3 + np.zeros(3)
         energy = beam.get("energy")
         direction = _against_beam(beam.get("vector") or {})
         told = None if energy is None else wavelength_from_energy(positive(content.path, "energy", float(energy)))

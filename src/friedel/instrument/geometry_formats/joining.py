@@ -79,12 +79,18 @@ def joined(
     shape = _shape(content, panels, given)
     covered = np.zeros(shape, dtype=np.bool_)
     for panel in panels:
+        try:
+            panel.placement.axes()
+        except GeometryError as error:
+            raise GeometryError(f"{content.path}: panel {panel.name}: {error.problem}", error.remedy) from None
         if covered[panel.place].any():
             raise GeometryError(
                 f"{content.path}: panel {panel.name} has pixels of another one.", "Correct the ranges of the panels."
             )
         covered[panel.place] = True
-    mask = ~covered if masked is None else ~covered | masked[: shape[0], : shape[1]]
+    mask = ~covered
+    if masked is not None:
+        mask[: masked.shape[0], : masked.shape[1]] |= masked
     first = panels[0]
     detector = detector_from(content, given, pixel1=first.placement.pixel1, pixel2=first.placement.pixel2, shape=shape)
     pixel = min(detector.pixel1, detector.pixel2)

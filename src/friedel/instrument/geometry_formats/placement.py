@@ -100,7 +100,7 @@ class Placement:
             If rows and columns are not at right angles, the plane goes through the sample, the wanted orientation is
             a mirror image, or the orientation needs the shape of the detector.
         """
-        fast, slow = self._axes()
+        fast, slow = self.axes()
         normal = np.cross(fast, slow)
         height = float(normal @ self.origin)
         if abs(height) <= 1e-12 * float(np.linalg.norm(self.origin)):
@@ -117,8 +117,14 @@ class Placement:
         found = [self._oriented(replace(detector, orientation=number), fast, slow, wavelength) for number in choice]
         return min(found, key=lambda geometry: abs(geometry.rot3))
 
-    def _axes(self) -> tuple[_Array, _Array]:
-        """Return unit vectors along columns and rows, at right angles."""
+    def axes(self) -> tuple[_Array, _Array]:
+        """Return unit vectors along columns and rows, at right angles.
+
+        Raises
+        ------
+        GeometryError
+            If they are not at right angles, zero or not finite.
+        """
         if not all(np.isfinite(vector).all() for vector in (self.origin, self.fast, self.slow)):
             raise GeometryError("The place of the detector is not finite.", "Correct the numbers in the file.")
         if min(self.pixel1, self.pixel2) == 0:

@@ -11,7 +11,7 @@ import re
 
 from ..geometry import Geometry
 from .entries import Entries, positive
-from .format import Content, GeometryFormat, Given, chosen_wavelength, detector_from, require_flat
+from .format import Content, GeometryFormat, Given, checked_shape, chosen_wavelength, detector_from, require_flat
 from .placement import reoriented
 
 MARK = re.compile(r"^\s*(SampleDistance|Center_[12])\s*=", re.IGNORECASE | re.MULTILINE)
@@ -27,8 +27,8 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
     entries = Entries.parse(content.path, content.beginning.split("\n}", 1)[0], separator="=")
     sizes = [entries.optional(f"PSize_{axis}") for axis in (2, 1)]
     counts = [entries.optional(f"Dim_{axis}") for axis in (2, 1)]
-    known = counts[0] and counts[1] and (int(counts[0]), int(counts[1]))
-    detector = detector_from(content, given, pixel1=sizes[0], pixel2=sizes[1], shape=known or None)
+    known = checked_shape(content, counts[0], counts[1]) if counts[0] and counts[1] else None
+    detector = detector_from(content, given, pixel1=sizes[0], pixel2=sizes[1], shape=known)
     wavelength, notes = chosen_wavelength(entries.optional("WaveLength"), given)
     center1, center2 = (entries.number(f"Center_{axis}") - entries.number(f"Offset_{axis}", 0.0) for axis in (1, 2))
     raster = entries.number("RasterOrientation", 1.0)
