@@ -17,6 +17,8 @@ from friedel.core.usage import peak_memory
 from friedel.device.choice import resolve_device
 from friedel.run import make_runner
 
+from .verdict import refuse_failed
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -85,6 +87,8 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
     ------
     OutputError
         If there is no folder for the report, before any work.
+    CalibrationError
+        If the result says of itself that it failed; the report is written all the same.
     """
     report = getattr(parameters, "report", None)
     if report:
@@ -108,6 +112,8 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
         from friedel.apps.report import write_report
         from friedel.io.images import IMAGE_ENDINGS
 
-        stored = output and Path(output).suffix.lower() not in IMAGE_ENDINGS  # images hold no description
+        # Images and geometries hold no description of how they were made.
+        stored = output and Path(output).suffix.lower() not in (*IMAGE_ENDINGS, ".poni")
         write_report(output if stored else result, report, usage=usage, overwrite=overwrite)
+    refuse_failed(result)
     return result, usage

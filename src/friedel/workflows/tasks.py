@@ -10,6 +10,12 @@ from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
 from friedel.techniques.integration.tasks import Integration, Live
 
+from .calibration.tasks import calibrate as calibrate
+from .calibration.tasks import calibrate_assign as calibrate_assign
+from .calibration.tasks import calibrate_detect as calibrate_detect
+from .calibration.tasks import calibrate_extract as calibrate_extract
+from .calibration.tasks import calibrate_refine as calibrate_refine
+from .calibration.tasks import calibrate_validate as calibrate_validate
 from .serial.tasks import densify as densify
 from .serial.tasks import find_peaks as find_peaks
 from .serial.tasks import sparsify as sparsify

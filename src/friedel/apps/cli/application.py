@@ -54,34 +54,43 @@ def _add(application: App, task: Task[Any], words: Sequence[str]) -> None:
         if group not in parent:
             parent.command(App(name=group, help=_group_help(group), group=TASKS))
         parent = parent[group]
+    if _members(task.command):
+        # A task with steps that are tasks too: friedel calibrate IMAGE, friedel calibrate detect IMAGE.
+        parent.command(App(name=name, help=command.__doc__, group=TASKS if parent is application else None))
+        parent[name].default(command)
+        return
     parent.command(command, name=name, group=TASKS if parent is application else None)
     if (written := name.replace("-", "_")) != name:
         parent.command(command, name=written, show=False)  # the name that Python and records have is understood too
 
 
-def _group_help(group: str) -> str:
+def _members(group: str) -> list[str]:
+    """Return the tasks whose names begin with that of `group`."""
     commands = [task.command for task in registry().values()]
-    members = [command.removeprefix(f"{group} ") for command in commands if command.startswith(f"{group} ")]
-    return f"{group.capitalize()}: {', '.join(members)}."
+    return [command.removeprefix(f"{group} ") for command in commands if command.startswith(f"{group} ")]
 
 
-def _listed(task: Task[Any]) -> Callable[..., None]:
+def _group_help(group: str) -> str:
+    return f"{group.capitalize()}: {', '.join(_members(group))}."
+
+
+def _listed(task: Task[Any]) -> Callable[..., int]:
     """Return a command that has a summary and nothing else."""
 
-    def command() -> None:
+    def command() -> int:
         raise NotImplementedError(f"{task.command} was not among the words")
 
     command.__doc__ = _escaped(inspect.cleandoc(task.parameters.__doc__ or ""))
     return command
 
 
-def _task_command(task: Task[Any]) -> Callable[..., None]:
-    def command(*values: Any, **options: Any) -> None:
+def _task_command(task: Task[Any]) -> Callable[..., int]:
+    def command(*values: Any, **options: Any) -> int:
         bound = command.__signature__.bind(*values, **options)  # type: ignore[attr-defined]
         given = {name: value for name, value in bound.arguments.items() if value is not None}
         common = {name: given.pop(name) for name in COMMON_OPTIONS if name in given}
         parameters = task.parameters.parse(_from_file(common.pop("config", None)) | given)
-        _execute(task, parameters, **common)
+        return _execute(task, parameters, **common)
 
     command.__name__ = task.command.replace(" ", "_").replace("-", "_")
     command.__doc__ = _escaped(inspect.cleandoc(task.parameters.__doc__ or ""))
@@ -98,14 +107,14 @@ def _escaped(text: str) -> str:
     return "\n".join(lines[: underlined[0]] if underlined else lines).strip()
 
 
-def _with_running_options(function: Callable[..., None]) -> Callable[..., None]:
+def _with_running_options(function: Callable[..., int]) -> Callable[..., int]:
     """Add the options that say where a task is executed to a command that takes them as keywords."""
     own = inspect.signature(function, eval_str=True)
     kept = [item for item in own.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
     names = tuple(name for name in COMMON_OPTIONS if name != "config")
 
-    def command(*values: Any, **options: Any) -> None:
-        function(*values, **{name: value for name, value in options.items() if value is not None})
+    def command(*values: Any, **options: Any) -> int:
+        return function(*values, **{name: value for name, value in options.items() if value is not None})
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = own.replace(parameters=kept + running_parameters(names))  # type: ignore[attr-defined]
@@ -127,21 +136,31 @@ def _from_file(path: str | None) -> dict[str, Any]:
     return values
 
 
-def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **where: Any) -> None:
+def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **where: Any) -> int:
+    """Execute a task and say what was written; return the exit code."""
     from friedel.apps.execution import Placement, execute
+    from friedel.apps.verdict import DOUBTFUL, judgement_of
 
     from .progress import QuietProgress, make_progress
-    from .signals import cancellation_by_signals
+    from .signals import cancellation_by_signals, say
 
     progress = QuietProgress() if quiet else make_progress()
     with cancellation_by_signals() as cancellation:
         result, usage = execute(task, parameters, Placement(progress=progress, cancellation=cancellation, **where))
     written = [str(path) for name in ("output", "report") if (path := getattr(parameters, name, None))]
+    judgement = judgement_of(result)
+    if judgement is not None and not quiet:
+        _write(judgement.summary)
     if not written:
-        _write(repr(result))
+        _write(repr(result) if judgement is None else "")
     elif not quiet:
         cost = f"{usage.seconds:.1f} s, {usage.peak_memory / 1e6:.0f} MB of memory at most"
         _write(f"Wrote {' and '.join(written)} ({cost}).")
+    if judgement is None or judgement.verdict != "doubtful":
+        return 0
+    for text in (*judgement.reasons, *judgement.advice):
+        say(text)
+    return DOUBTFUL
 
 
 def _write(text: str) -> None:
@@ -259,7 +278,7 @@ def rerun(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     **where: Any,
-) -> None:
+) -> int:
     """Make a result again from the record in its file.
 
     Parameters
@@ -280,4 +299,4 @@ def rerun(
     repetition = repeat(result, output, report, overwrite)
     if not force:
         check_unchanged(repetition)
-    _execute(repetition.task, repetition.parameters, **where)
+    return _execute(repetition.task, repetition.parameters, **where)

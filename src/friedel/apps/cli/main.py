@@ -33,7 +33,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def run(words: Sequence[str]) -> int:
     """Run the command line and return its exit code.
 
-    0 if all went well, 1 if something failed, 2 if what was asked for is wrong, 130 if it was stopped.
+    0 if all went well, 1 if something failed, 2 if what was asked for is wrong, 3 if the result is doubtful, 130 if it
+    was stopped.
     """
     if os.environ.get(DEBUG_VARIABLE):
         return _dispatch(words)
@@ -83,6 +84,6 @@ def _dispatch(words: Sequence[str]) -> int:
         say(f"friedel: {error}")
         say("See friedel --help, or --help after a command.")
         return BAD_USAGE
-    command(*bound.args, **bound.kwargs)
+    code = command(*bound.args, **bound.kwargs)
     sys.stdout.flush()
-    return 0
+    return code if isinstance(code, int) else 0

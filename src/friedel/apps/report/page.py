@@ -22,9 +22,16 @@ class Picture:
 
 
 def page_html(
-    title: str, task: str, facts: Mapping[str, str], warnings: Sequence[str], pictures: Sequence[Picture], record: str
+    title: str,
+    task: str,
+    facts: Mapping[str, str],
+    warnings: Sequence[str],
+    pictures: Sequence[Picture],
+    record: str,
+    verdict: str = "",
+    tables: str = "",
 ) -> str:
-    """Return the whole page."""
+    """Return the whole page; `record`, `verdict` and `tables` are HTML."""
     style = files("friedel.apps.report").joinpath("page.css").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -39,10 +46,12 @@ def page_html(
 <header>
 <h1>{escape(title)}</h1>
 <p class="task">{escape(task)}</p>
+{verdict}
 {_facts(facts)}
 {_warnings(warnings)}
 </header>
 <main>
+{tables}
 {"".join(_section(picture) for picture in pictures)}
 <section>
 <h2>What was run with what</h2>

@@ -13,8 +13,9 @@ from friedel.core.errors import OutputError, ParameterError
 from friedel.core.provenance import Provenance
 from friedel.io.nexus import open_dataset, output_error, replacing
 
+from .calibration import calibration_sections, is_calibration, tables_html, verdict_html
 from .contents import Section, sections
-from .labels import length_text, number_text, size_text, time_text
+from .labels import length_text, number_text, phase_text, size_text, time_text
 from .page import Picture, page_html
 from .record import record_html
 from .style import DARK, LIGHT, PAGE_WIDTH, to_bytes, to_png
@@ -62,8 +63,9 @@ def write_report(
         text = dataset.attrs.get("provenance")
         record = Provenance.from_json(text) if text else None
         notes = record.notes if record else {}
-        pictures = [_draw(section) for section in sections(dataset, notes)]
-        if not pictures:
+        pictures = [_draw(section) for section in _sections(dataset, notes)]
+        judged = is_calibration(dataset)
+        if not pictures and not judged:
             raise ParameterError(
                 f"Nothing in {page.stem if isinstance(result, xr.Dataset) else result} can be drawn.",
                 "A report is of a result that friedel wrote; friedel info shows what a file holds.",
@@ -75,6 +77,8 @@ def write_report(
             facts=_facts(dataset, notes, usage),
             warnings=_warnings(notes),
             pictures=pictures,
+            verdict=verdict_html(dataset) if judged else "",
+            tables=tables_html(dataset) if judged else "",
             record=record_html(record) if record else "<p>The file holds no record.</p>",
         )
     _write(page, html, pictures)
@@ -108,7 +112,7 @@ def write_picture(
     with _opened(result) as dataset:
         text = dataset.attrs.get("provenance")
         found = {
-            section.name: section for section in sections(dataset, Provenance.from_json(text).notes if text else {})
+            section.name: section for section in _sections(dataset, Provenance.from_json(text).notes if text else {})
         }
         if not found:
             raise ParameterError("Nothing in the result can be drawn.", "friedel info shows what it holds.")
@@ -118,6 +122,11 @@ def write_picture(
         content = to_bytes(found[chosen].draw(LIGHT), Path(picture).suffix[1:].lower())
     with replacing(picture, overwrite=overwrite) as temporary:
         Path(temporary).write_bytes(content)
+
+
+def _sections(dataset: xr.Dataset, notes: Mapping[str, Any]) -> Iterator[Section]:
+    """Yield what can be drawn: of a calibration its own pictures, which tell more than those of any result."""
+    return calibration_sections(dataset) if is_calibration(dataset) else sections(dataset, notes)
 
 
 @contextmanager
@@ -179,9 +188,11 @@ def _facts(dataset: xr.Dataset, notes: Mapping[str, Any], usage: UsageLike | Non
         facts["Frames"] = f"{sizes['frame']:,}".replace(",", " ")
     if sizes.get("layer", 1) > 1:
         facts["Layers"] = str(sizes["layer"])
-    if "radial" in sizes:
+    if is_calibration(dataset):
+        facts |= _calibration_facts(dataset)
+    elif "radial" in sizes:
         facts["Radial bins"] = str(sizes["radial"])
-    if "x" in dataset.coords and sizes["x"] > 1:
+    if "x" in dataset.coords and sizes["x"] > 1 and not is_calibration(dataset):
         axis = dataset["x"]
         step = abs(float(axis[-1] - axis[0])) / (axis.size - 1)
         name = "Step" if "frame_number" in dataset.data_vars else "Voxel"
@@ -194,6 +205,17 @@ def _facts(dataset: xr.Dataset, notes: Mapping[str, Any], usage: UsageLike | Non
         facts["Time"] = time_text(seconds)
     if memory is not None:
         facts["Memory"] = size_text(memory)
+    return facts
+
+
+def _calibration_facts(dataset: xr.Dataset) -> dict[str, str]:
+    facts = {"Calibrant": phase_text(str(dataset.attrs.get("calibrant", "")))} if "calibrant" in dataset.attrs else {}
+    if "point" in dataset.sizes:
+        facts["Control points"] = str(dataset.sizes["point"])
+    if "ring" in dataset.sizes:
+        facts["Rings"] = str(dataset.sizes["ring"])
+    if "rms" in dataset.attrs:
+        facts["Residual"] = f"{float(dataset.attrs['rms']):.3f} px"
     return facts
 
 

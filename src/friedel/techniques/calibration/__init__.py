@@ -7,20 +7,28 @@ from typing import Any
 
 # Found on first use: tasks.py must be importable without numpy, scipy or xarray.
 _HOMES = {
+    "Calibration": "calibrate",
     "Candidate": "search",
     "ControlPoints": "points",
+    "Finding": "findings",
     "GeometryModel": "models",
     "GoniometerModel": "goniometer_model",
     "ImagesModel": "models",
     "Quantity": "derived",
     "Refinement": "refinement",
     "RingPoints": "points",
+    "Scene": "calibrate",
+    "Validation": "validation",
+    "calibrate_images": "calibrate",
+    "compare": "validation",
     "derived_quantities": "derived",
     "detect": "detection",
-    "find_geometry": "search",
     "extract": "extraction",
+    "find_geometry": "search",
     "refine": "refinement",
+    "ring_curve": "ring_curves",
     "usual_formulas": "goniometer_model",
+    "validate": "validation",
 }
 
 __all__ = sorted(_HOMES)

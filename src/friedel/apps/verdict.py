@@ -1,0 +1,66 @@
+"""Results that judge themselves: how far they can be trusted, why, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from friedel.core.errors import CalibrationError
+
+DOUBTFUL = 3
+"""Exit code of a result that was written but is doubtful."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a result says of itself.
+
+    Attributes
+    ----------
+    verdict : str
+        "trusted", "doubtful" or "failed".
+    findings : tuple of (name, state, text, advice)
+    numbers : tuple of str
+        Lines with the numbers that matter.
+    """
+
+    verdict: str
+    findings: tuple[tuple[str, str, str, str], ...]
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Sentences that led to the verdict."""
+        return tuple(text for _, state, text, _ in self.findings if state != "good")
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to do about them, without repetition."""
+        return tuple(dict.fromkeys(item[3] for item in self.findings if item[1] != "good" and item[3]))
+
+    @property
+    def summary(self) -> str:
+        """Verdict and numbers, a few lines."""
+        said = {
+            "trusted": "The geometry can be trusted.",
+            "doubtful": "The geometry is doubtful.",
+            "failed": "There is no geometry that can be used.",
+        }
+        return "\n".join([said.get(self.verdict, self.verdict), *self.numbers])
+
+
+def judgement_of(result: Any) -> Judgement | None:
+    """Return what a Dataset says of itself; None if it does not."""
+    attributes = getattr(result, "attrs", {})
+    verdict = attributes.get("verdict")
+    if verdict is None:
+        return None
+    findings = tuple(tuple(str(part) for part in item) for item in attributes.get("findings", ()))
+    return Judgement(str(verdict), findings, tuple(attributes.get("numbers", ())))  # type: ignore[arg-type]
+
+
+def refuse_failed(result: Any) -> None:
+    """Raise `CalibrationError` if a result says that it failed."""
+    judgement = judgement_of(result)
+    if judgement is not None and judgement.verdict == "failed":
+        raise CalibrationError(" ".join(judgement.reasons), " ".join(judgement.advice))

@@ -1,0 +1,60 @@
+"""Files that a calibration writes: the geometry with its errors, the result beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+from friedel.core.errors import ParameterError
+from friedel.io.nexus import write_dataset
+from friedel.techniques.calibration.refinement import Refinement
+
+from .tables import HDF5
+
+
+def outputs_of(output: str, several: int = 1) -> tuple[list[Path], Path]:
+    """Return the geometry files (one for each image) and the result file that `output` stands for.
+
+    Raises
+    ------
+    ParameterError
+        If the name ends in anything but .poni or .h5.
+    """
+    path = Path(output)
+    if path.suffix.lower() not in (".poni", *HDF5):
+        raise ParameterError(f"{output}: a geometry cannot have this name.", "Let it end in .poni (or .h5).")
+    result = path if path.suffix.lower() in HDF5 else path.with_suffix(".h5")
+    poni = path.with_suffix(".poni")
+    if several == 1:
+        return [poni], result
+    return [poni.with_name(f"{poni.stem}_{number + 1}.poni") for number in range(several)], result
+
+
+def write_geometries(paths: list[Path], refinement: Refinement, dataset: xr.Dataset) -> None:
+    """Write the geometry of each image, with verdict and errors as comments."""
+    for number, (path, geometry) in enumerate(zip(paths, refinement.geometries, strict=True)):
+        geometry.save(path, comment=comment_of(refinement, dataset, number))
+
+
+def comment_of(refinement: Refinement, dataset: xr.Dataset, image: int) -> str:
+    """Return verdict and errors as lines ``key: value`` for the comments of a PONI file."""
+    lines = [f"Calibrant: {dataset.attrs['calibrant']}", f"Verdict: {dataset.attrs['verdict']}"]
+    lines += [f"Verdict because: {text}" for _, state, text, _ in dataset.attrs["findings"] if state != "good"]
+    lines.append(f"Residual (pixels, root mean square): {refinement.rms:.4f}")
+    covariance = refinement.field_covariance(image)
+    fields = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength")
+    for place, name in enumerate(fields):
+        error = float(covariance[place, place]) ** 0.5
+        known = [own for own in refinement.free if own.split("[")[0] == name]
+        if known:
+            lines.append(f"{name.capitalize()} error: {error:.3g} {'rad' if name.startswith('rot') else 'm'}")
+    for name, quantity in refinement.derived(image).items():
+        text = name.replace("_", " ").capitalize()
+        lines.append(f"{text}: {quantity.value:.8g} +/- {quantity.error:.2g} {quantity.unit}")
+    return "\n".join(lines)
+
+
+def write_result(path: Path, dataset: xr.Dataset) -> None:
+    """Write the result file."""
+    write_dataset(path, dataset)

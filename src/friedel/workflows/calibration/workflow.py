@@ -1,0 +1,107 @@
+"""The task that does it all: images in; geometry, result and verdict out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+from friedel.core.context import Context
+from friedel.core.errors import CalibrationError, ParameterError
+from friedel.core.provenance import refuse_to_replace_inputs
+from friedel.instrument import Calibrant
+from friedel.techniques.calibration import RingPoints
+from friedel.techniques.calibration.calibrate import Calibration, Scene, calibrate_images
+from friedel.techniques.calibration.detection import detect
+
+from .files import outputs_of, write_geometries, write_result
+from .inputs import files_of, find_detector, first_shape, load_start, parse_bounds, read_scene, wavelength_of
+from .result import calibration_dataset, failed_dataset
+from .tables import refuse_existing
+from .tasks import Calibrate
+
+
+def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
+    """Calibrate; see `Calibrate`. A result that failed is returned, not raised: a report may be wanted of it."""
+    files = files_of(parameters.images)
+    several = len(files) if parameters.own else 1
+    geometry_files, result_file = outputs_of(parameters.output, several)
+    read = [*files, *_image_files(parameters), *filter(None, (parameters.geometry, parameters.reference))]
+    refuse_to_replace_inputs([*geometry_files, result_file], read)
+    refuse_existing([*geometry_files, result_file], parameters.overwrite)
+    shape = first_shape(files)
+    start = None
+    if parameters.geometry is not None:
+        parameters.refuse(("detector",), "the geometry tells it")
+        start = load_start(parameters.geometry, parameters.orientation, shape)
+    detector = (
+        start.detector if start is not None else find_detector(parameters.detector, parameters.orientation, shape)
+    )
+    calibrant = Calibrant.load(parameters.calibrant)
+    wavelength = wavelength_of(parameters)
+    if start is not None and start.wavelength is None and wavelength is None:
+        raise ParameterError(f"{parameters.geometry} has no wavelength.", "Give --energy or --wavelength.")
+    reference = None if parameters.reference is None else load_start(parameters.reference, None, shape)
+    context = context.on_cpu("Geometries are found")
+    groups = [[file] for file in files] if several > 1 else [files]
+    scenes = [read_scene(parameters, group, detector) for group in groups]
+    found: Calibration | CalibrationError
+    try:
+        found = calibrate_images(
+            scenes,
+            detector,
+            calibrant,
+            wavelength=wavelength,
+            start=start,
+            free=_free(parameters, start is None and wavelength is None),
+            fixed=parameters.fix,
+            bounds=parse_bounds(parameters.bounds),
+            own=parameters.own,
+            rounds=parameters.rounds,
+            reference=reference,
+            tell=context.progress.message,
+        )
+    except CalibrationError as error:
+        found = error
+    if isinstance(found, CalibrationError):
+        dataset = failed_dataset(found.problem, found.remedy, scenes[0], _detected(scenes[0]))
+    else:
+        dataset = calibration_dataset(
+            found.points, found.refinement, found.validation, calibrant, scenes, context.runner.threads
+        )
+    dataset = with_record(dataset, context, [*read, parameters.calibrant])
+    if not isinstance(found, CalibrationError) and found.validation.verdict != "failed":
+        write_geometries(geometry_files, found.refinement, dataset)
+        write_result(result_file, dataset)
+    elif parameters.report is not None:
+        write_result(result_file, dataset)
+    return dataset
+
+
+def _image_files(parameters: Calibrate) -> list[str]:
+    return [path.partition("::")[0] for path in (parameters.mask, parameters.dark, parameters.flat) if path]
+
+
+def _detected(scene: Scene) -> RingPoints | None:
+    try:
+        return detect(scene.image, scene.mask)
+    except CalibrationError:
+        return None
+
+
+def _free(parameters: Calibrate, wavelength_too: bool) -> tuple[str, ...] | None:
+    """Return the parameters to refine, None for the usual ones."""
+    if not parameters.free and not wavelength_too:
+        return None
+    usual = ("distance", "poni1", "poni2", "rot1", "rot2")
+    return tuple(dict.fromkeys([*usual, *parameters.free, *(["wavelength"] if wavelength_too else [])]))
+
+
+def with_record(dataset: xr.Dataset, context: Context, inputs: list[str]) -> xr.Dataset:
+    """Return the result with the record of this execution."""
+    if context.provenance is None:
+        return dataset
+    record = context.provenance.with_inputs([path for path in inputs if Path(path).is_file()])
+    record = record.with_notes(verdict=dataset.attrs["verdict"])
+    dataset.attrs["provenance"] = context.with_cost(record).to_json()
+    return dataset
