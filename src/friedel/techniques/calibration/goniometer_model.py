@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,8 @@ _Array = NDArray[np.float64]
 
 LENGTHS = ("distance", "poni1", "poni2")
 ROTATIONS = ("rot1", "rot2", "rot3")
+DIFFERENCE = 1e-4
+SMALLEST = 1e-2
 STEPS = 20
 SOLVED = 1e-12
 
@@ -76,6 +79,20 @@ class GoniometerModel(GeometryModel):
         for name, formula in self.goniometer.formulas:
             rows[:, FIELDS.index(name)] = formula.evaluate(known, np)
         return rows
+
+    def derivatives(self, values: _Array) -> _Array:
+        """Return ∂fields/∂parameters, (n_images, 7, n_parameters), by central differences, all at once."""
+        values = np.asarray(values, np.float64)
+        steps = DIFFERENCE * np.maximum(np.abs(values), SMALLEST)
+        moved = np.concatenate([values + np.diag(steps), values - np.diag(steps)])
+        known: dict[str, Any] = dict(self.goniometer.constants)
+        known |= dict(zip(self.names, moved.T[:, :, None], strict=True))
+        known |= dict(zip(self.goniometer.motors, self.positions.T, strict=True))
+        found = np.zeros((len(self.positions), len(FIELDS), len(values)))
+        for name, formula in self.goniometer.formulas:
+            after, before = np.split(np.broadcast_to(formula.evaluate(known, np), (len(moved), len(found))), 2)
+            found[:, FIELDS.index(name)] = ((after - before) / (2.0 * steps[:, None])).T
+        return np.asarray(np.where(np.isfinite(found), found, 0.0))
 
     def expand(self, given: Sequence[str]) -> tuple[str, ...]:
         """Return the parameters that are meant, the goniometer's own names first."""
