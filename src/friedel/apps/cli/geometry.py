@@ -106,6 +106,7 @@ def convert(
     """
     from friedel.instrument.geometry_formats import format_named, write_geometry
     from friedel.instrument.geometry_formats.placement import is_mirrored, reoriented
+    from friedel.instrument.poni import detector_file
 
     chosen = format_named(to)
     geometry = _read(file, source, _given(detector, shape, wavelength, energy)).geometry
@@ -121,7 +122,9 @@ def convert(
     write_geometry(output, geometry, to, overwrite=overwrite)
     for sentence in lost:
         _warn(f"not in {output}: {sentence}")
-    _say(f"Wrote {output} ({chosen.title}).")
+    beside = Path(output).with_name(f"{Path(output).stem}_detector.h5")
+    pointed = to in ("pyfai", "dioptas") and detector_file(output) == str(beside.absolute())
+    _say(f"Wrote {output} ({chosen.title}){f' and {beside}, its detector' if pointed else ''}.")
 
 
 def compare(

@@ -17,8 +17,8 @@ from friedel.core.units import energy_from_wavelength, wavelength_from_energy
 
 from ..geometry import Geometry
 from .entries import NUMBER, Entries, positive
-from .format import Content, GeometryFormat, Given, chosen_wavelength, panels, rectangles, require_flat, require_shape
-from .joining import Panel, joined
+from .format import Content, GeometryFormat, Given, chosen_wavelength, rectangles
+from .joining import Panel, displaced_within_modules, joined, module_panels
 from .placement import Placement
 
 MARK = re.compile(r"^[^\s;/]+/(fs|ss|corner_x|corner_y|min_fs)\s*=", re.MULTILINE)
@@ -169,9 +169,7 @@ def _bad_pixels(
 
 def write(geometry: Geometry) -> bytes:
     """Return a geometry file with a panel for each module."""
-    require_flat(geometry, "CrystFEL")
-    shape = require_shape(geometry, "CrystFEL")
-    placement = Placement.from_geometry(geometry)
+    found, _ = module_panels(geometry, "CrystFEL")
     detector = geometry.detector
     pixel, clen = detector.pixel2, geometry.distance
     lines = ["; Geometry for CrystFEL, written by friedel", f"clen = {clen!r} m"]
@@ -179,38 +177,40 @@ def write(geometry: Geometry) -> bytes:
         lines.append(f"photon_energy = {energy_from_wavelength(geometry.wavelength) * 1e3!r} eV")
     lines += [f"res = {1.0 / pixel!r}", "adu_per_photon = 1", "data = /entry/data/data"]
     lines += ["dim0 = %", "dim1 = ss", "dim2 = fs", ""]
-    mask = detector.mask()
-    own = panels(detector, shape)
-    regions = {number: rectangles(mask[place]) for number, place in enumerate(own)}
-    if sum(map(len, regions.values())) > MOST_REGIONS:
-        regions = {}
-    for number, place in enumerate(own):
-        rows, columns = place
-        part = placement.moved(rows.start, columns.start)
+    regions = _regions(geometry, found)
+    for panel in found:
+        part = panel.placement
         values: dict[str, Any] = {
-            "min_fs": columns.start,
-            "max_fs": columns.stop - 1,
-            "min_ss": rows.start,
-            "max_ss": rows.stop - 1,
+            "min_fs": panel.first_column,
+            "max_fs": panel.first_column + panel.columns - 1,
+            "min_ss": panel.first_row,
+            "max_ss": panel.first_row + panel.rows - 1,
             "corner_x": repr(float(part.origin[0] / pixel)),
             "corner_y": repr(float(part.origin[1] / pixel)),
             "coffset": repr(float(part.origin[2] - clen)),
             "fs": _vector_text(part.fast / pixel),
             "ss": _vector_text(part.slow / pixel),
         }
-        lines += [f"p{number}/{key} = {value}" for key, value in values.items()] + [""]
-        for count, (top, bottom, left, right) in enumerate(regions.get(number, [])):
-            name = f"bad_p{number}_{count}"
+        lines += [f"{panel.name}/{key} = {value}" for key, value in values.items()] + [""]
+        for count, (top, bottom, left, right) in enumerate(regions.get(panel.name, [])):
+            name = f"bad_{panel.name}_{count}"
             lines += [
-                f"{name}/panel = p{number}",
-                f"{name}/min_fs = {columns.start + left}",
-                f"{name}/max_fs = {columns.start + right - 1}",
-                f"{name}/min_ss = {rows.start + top}",
-                f"{name}/max_ss = {rows.start + bottom - 1}",
+                f"{name}/panel = {panel.name}",
+                f"{name}/min_fs = {panel.first_column + left}",
+                f"{name}/max_fs = {panel.first_column + right - 1}",
+                f"{name}/min_ss = {panel.first_row + top}",
+                f"{name}/max_ss = {panel.first_row + bottom - 1}",
                 "",
             ]
-    lines.append(f"group_all = {','.join(f'p{number}' for number in range(len(own)))}")
+    lines.append(f"group_all = {','.join(panel.name for panel in found)}")
     return ("\n".join(lines) + "\n").encode()
+
+
+def _regions(geometry: Geometry, found: list[Panel]) -> dict[str, list[tuple[int, int, int, int]]]:
+    """Return the masked rectangles of each panel; none at all if they are too many to be told."""
+    mask = geometry.detector.mask()
+    regions = {panel.name: rectangles(mask[panel.place]) for panel in found}
+    return regions if sum(map(len, regions.values())) <= MOST_REGIONS else {}
 
 
 def _vector_text(vector: NDArray[np.float64]) -> str:
@@ -218,13 +218,13 @@ def _vector_text(vector: NDArray[np.float64]) -> str:
 
 
 def losses(geometry: Geometry) -> list[str]:
-    """Return that a scattered mask cannot be told."""
-    detector = geometry.detector
-    if detector.shape is None or detector.pixels is None or detector.pixels.mask() is None:
+    """Return that a scattered mask, or pixels displaced within modules, cannot be told."""
+    if geometry.detector.shape is None:
         return []
-    mask = detector.mask()
-    count = sum(len(rectangles(mask[place])) for place in panels(detector, detector.shape))
-    return [] if count <= MOST_REGIONS else ["the mask, too scattered for bad regions: use mask0_file"]
+    found, _ = module_panels(geometry, "CrystFEL")
+    scattered = geometry.detector.mask().any() and not _regions(geometry, found)
+    lost = ["the mask, too scattered for bad regions: use mask0_file"] if scattered else []
+    return lost + displaced_within_modules(geometry, "CrystFEL")
 
 
 FORMAT = GeometryFormat(
@@ -234,6 +234,6 @@ FORMAT = GeometryFormat(
     recognises,
     read,
     write,
-    frozenset({"wavelength", "orientation", "shape", "gaps"}),
+    frozenset({"wavelength", "orientation", "shape", "gaps", "displacement"}),
     losses,
 )

@@ -26,10 +26,9 @@ from .format import (
     checked_shape,
     chosen_wavelength,
     rectangles,
-    require_flat,
     require_shape,
 )
-from .joining import Panel, joined
+from .joining import Panel, displaced_within_modules, joined, module_panels
 from .placement import Placement
 
 TURN = np.diag([1.0, -1.0, -1.0])
@@ -132,25 +131,11 @@ def _sensor(table: Mapping[str, Any]) -> Sensor | None:
 
 
 def write(geometry: Geometry) -> bytes:
-    """Return a list of one experiment with one panel, gaps masked."""
-    require_flat(geometry, "DIALS")
-    shape = require_shape(geometry, "DIALS")
+    """Return a list of one experiment: one panel with gaps masked, or one for each module off the common grid."""
     if geometry.wavelength is None:
         raise GeometryError("DIALS needs the wavelength, and the geometry has none.", "Give --wavelength.")
-    detector = geometry.detector
-    placed = Placement.from_geometry(geometry).rotated(TURN)
-    sensor = detector.sensor
-    panel = _node("Panel", "SENSOR_PAD") | {
-        "fast_axis": (placed.fast / placed.pixel2).tolist(),
-        "slow_axis": (placed.slow / placed.pixel1).tolist(),
-        "origin": (placed.origin * 1e3).tolist(),
-        "image_size": [shape[1], shape[0]],
-        "pixel_size": [detector.pixel2 * 1e3, detector.pixel1 * 1e3],
-        "trusted_range": [0.0, 4294967294.0],
-        "mask": [[left, top, right, bottom] for top, bottom, left, right in rectangles(detector.mask())],
-        "thickness": 0.0 if sensor is None or sensor.thickness is None else sensor.thickness * 1e3,
-        "material": "" if sensor is None else sensor.material,
-    }
+    panels = _told_panels(geometry)
+    tables = [_panel_table(geometry, panel) for panel in panels]
     beam = {
         "__id__": "monochromatic",
         "direction": [0.0, 0.0, 1.0],
@@ -162,12 +147,13 @@ def write(geometry: Geometry) -> bytes:
         "flux": 0.0,
         "transmission": 1.0,
     }
+    children = [{"panel": number} for number in range(len(tables))]
     table = {
         "__id__": "ExperimentList",
         "experiment": [{"__id__": "Experiment", "identifier": "", "beam": 0, "detector": 0}],
         "imageset": [],
         "beam": [beam],
-        "detector": [{"panels": [panel], "hierarchy": _node("", "") | {"children": [{"panel": 0}]}}],
+        "detector": [{"panels": tables, "hierarchy": _node("", "") | {"children": children}}],
         "goniometer": [],
         "scan": [],
         "crystal": [],
@@ -175,6 +161,37 @@ def write(geometry: Geometry) -> bytes:
         "scaling_model": [],
     }
     return (json.dumps(table, indent=2) + "\n").encode()
+
+
+def _told_panels(geometry: Geometry) -> list[Panel]:
+    """Return the whole array as one panel if all pixels are on one grid, as DIALS has most detectors."""
+    found, _ = module_panels(geometry, "DIALS")
+    if geometry.detector.displaced and len(found) > 1:
+        return found
+    rows, columns = require_shape(geometry, "DIALS")
+    return [Panel("Panel", 0, 0, rows, columns, Placement.from_geometry(geometry))]
+
+
+def _panel_table(geometry: Geometry, panel: Panel) -> dict[str, Any]:
+    placed, sensor = panel.placement.rotated(TURN), geometry.detector.sensor
+    masked = rectangles(geometry.detector.mask()[panel.place])
+    return _node(panel.name, "SENSOR_PAD") | {
+        "fast_axis": (placed.fast / placed.pixel2).tolist(),
+        "slow_axis": (placed.slow / placed.pixel1).tolist(),
+        "origin": (placed.origin * 1e3).tolist(),
+        "raw_image_offset": [panel.first_column, panel.first_row],
+        "image_size": [panel.columns, panel.rows],
+        "pixel_size": [placed.pixel2 * 1e3, placed.pixel1 * 1e3],
+        "trusted_range": [0.0, 4294967294.0],
+        "mask": [[left, top, right, bottom] for top, bottom, left, right in masked],
+        "thickness": 0.0 if sensor is None or sensor.thickness is None else sensor.thickness * 1e3,
+        "material": "" if sensor is None else sensor.material,
+    }
+
+
+def losses(geometry: Geometry) -> list[str]:
+    """Return that pixels displaced within modules cannot be told."""
+    return [] if geometry.detector.shape is None else displaced_within_modules(geometry, "DIALS")
 
 
 def _node(name: str, kind: str) -> dict[str, Any]:
@@ -207,5 +224,6 @@ FORMAT = GeometryFormat(
     recognises,
     read,
     write,
-    frozenset({"wavelength", "orientation", "shape", "gaps", "sensor"}),
+    frozenset({"wavelength", "orientation", "shape", "gaps", "sensor", "displacement"}),
+    losses,
 )

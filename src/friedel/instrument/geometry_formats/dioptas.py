@@ -34,7 +34,7 @@ def losses(geometry: Geometry) -> list[str]:
     """Return what is lost because Dioptas has one orientation."""
     own = geometry.detector.orientation
     mirrored = f"orientation {own}: azimuths run the other way, scattering angles stay"
-    return pyfai.losses(geometry) + ([mirrored] if is_mirrored(own, ORIENTATION) else [])
+    return [mirrored] if is_mirrored(own, ORIENTATION) else []
 
 
 FORMAT = GeometryFormat(

@@ -351,7 +351,7 @@ def rectangles(mask: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
     return sorted(set(found))
 
 
-def panels(detector: Detector, shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+def between_gaps(detector: Detector, shape: tuple[int, int]) -> list[tuple[slice, slice]]:
     """Return rows and columns of each module between the gaps of a detector."""
     rows, columns = _between(detector.gap_rows, shape[0]), _between(detector.gap_columns, shape[1])
     return [(vertical, horizontal) for vertical in rows for horizontal in columns]
@@ -371,16 +371,14 @@ def chosen_wavelength(told: float | None, given: Given) -> tuple[float | None, l
     return given.wavelength, [f"the wavelength in the file, {told * 1e10:.6g} Angstrom: the one given is taken"]
 
 
-def write_whole(path: str | Path, content: bytes, *, overwrite: bool = True) -> None:
+def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file beside its place and rename it, so that no reader ever meets half of it.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or exists and `overwrite` is not set.
+        If it cannot be written.
     """
-    if not overwrite and Path(path).exists():
-        raise OutputError(path, "exists already.", "Choose another name, or give --overwrite.")
     partial = Path(f"{path}.partial")
     try:
         partial.write_bytes(content)

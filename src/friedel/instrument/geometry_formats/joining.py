@@ -1,9 +1,9 @@
-"""Panels of one stored array, as formats for single crystals tell them, joined to one detector."""
+"""Panels of one stored array, as formats for single crystals tell them: joined to one detector, and taken apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,17 @@ from friedel.core.errors import GeometryError
 
 from ..detector import Detector
 from ..geometry import Geometry
-from ..models import GENERIC
-from ..pixel_shapes import PixelTable
-from .format import Content, Given, detector_from, with_mask
-from .placement import Placement
+from ..pixel_layouts import PlacedModule, PlacedModules
+from ..pixel_shapes import PixelTable, Positions
+from .format import Content, Given, between_gaps, detector_from, require_flat, require_shape, with_mask
+from .placement import FLIPPED_COLUMNS, FLIPPED_ROWS, Placement, is_mirrored
 
 SAME_PLACE = 1e-4
 """Pixels by which panels may be off a common grid and still count as on it."""
+EVEN = 1e-3
+"""Pixels by which pixels may be off the grid of their module."""
+FLAT = 1e-12
+"""Metres, and sines, out of the plane that are rounding."""
 
 
 @dataclass(frozen=True)
@@ -124,22 +128,143 @@ def _shape(content: Content, panels: Sequence[Panel], given: Given) -> tuple[int
 def _displaced(
     panels: Sequence[Panel], shape: tuple[int, int], mask: NDArray[np.bool_], wavelength: float | None
 ) -> Geometry:
-    """Return the geometry of an upright detector with each pixel where its panel has it."""
-    corners = np.full((*shape, 4, 3), np.nan)
-    for panel in panels:
-        rows, columns = np.arange(panel.rows + 1.0), np.arange(panel.columns + 1.0)
-        own = panel.placement
-        grid = own.origin + rows[:, None, None] * own.slow + columns[None, :, None] * own.fast
-        order = [grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]]
-        if np.cross(own.fast, own.slow)[2] < 0:
-            order = [order[0], order[3], order[2], order[1]]  # the same sense round each pixel
-        corners[panel.place] = np.stack(order, axis=2)
-    distance = float(np.nanmean(corners[..., 2]))
-    least_x, least_y = (float(np.nanmin(corners[..., axis])) for axis in (0, 1))
-    table = (corners - np.array([least_x, least_y, distance]))[..., ::-1]
-    if np.abs(table[..., 0][~mask]).max(initial=0.0) < 1e-9:
-        table[..., 0] = 0.0
+    """Return the geometry with each pixel where its panel has it, in the frame of the first panel."""
     first = panels[0].placement
-    pixels = PixelTable(table, mask)
-    detector = Detector(GENERIC, shape, first.pixel1, first.pixel2, pixels=pixels)
-    return Geometry(detector, distance, -least_y, -least_x, wavelength=wavelength)
+    upright = Detector.from_shape(shape, first.pixel1, first.pixel2)
+    frame = panels[0].grid.to_geometry(upright, wavelength)
+    native = [_native(panel, shape, frame.detector.orientation) for panel in panels]
+    modules = [_module(panel, frame) for panel in native]
+    if max(abs(vector[2]) for module in modules for vector in (module.origin, module.slow, module.fast)) < FLAT:
+        modules = [_flattened(module) for module in modules]
+    placed = PlacedModules(shape, modules)
+    own = frame.detector.orientation
+    masked = mask[:: -1 if own in FLIPPED_ROWS else 1, :: -1 if own in FLIPPED_COLUMNS else 1]
+    outside = placed.mask()
+    if masked.any() and (outside is None or not np.array_equal(outside, masked)):
+        p1, p2, p3 = placed.corners(slice(None))
+        corners = np.stack([np.zeros_like(p1) if p3 is None else p3, p1, p2], axis=-1)
+        return replace(frame, detector=replace(frame.detector, pixels=PixelTable(corners, masked)))
+    return replace(frame, detector=replace(frame.detector, pixels=placed))
+
+
+def _native(panel: Panel, shape: tuple[int, int], orientation: int) -> Panel:
+    """Return a panel of the array as it would be in orientation 3."""
+    place, row, column = panel.placement, panel.first_row, panel.first_column
+    if orientation in FLIPPED_ROWS:
+        row = shape[0] - row - panel.rows
+        place = Placement(place.origin + panel.rows * place.slow, place.fast, -place.slow)
+    if orientation in FLIPPED_COLUMNS:
+        column = shape[1] - column - panel.columns
+        place = Placement(place.origin + panel.columns * place.fast, -place.fast, place.slow)
+    return replace(panel, first_row=row, first_column=column, placement=place)
+
+
+def _module(panel: Panel, frame: Geometry) -> PlacedModule:
+    """Return a panel in the frame of a detector."""
+    inverse = frame.rotation().T
+    origin, slow, fast = (
+        inverse @ vector[[1, 0, 2]] for vector in (panel.placement.origin, panel.placement.slow, panel.placement.fast)
+    )
+    origin = origin + np.array([frame.poni1, frame.poni2, -frame.distance])
+    sizes = [float(np.linalg.norm(vector)) for vector in (slow, fast)]
+    row_edges, column_edges = (
+        np.stack([np.arange(count, dtype=np.float64), np.arange(1.0, count + 1.0)], axis=-1) * size
+        for count, size in zip((panel.rows, panel.columns), sizes, strict=True)
+    )
+    place = panel.place
+    return PlacedModule(
+        (place[0].start, place[0].stop),
+        (place[1].start, place[1].stop),
+        row_edges,
+        column_edges,
+        _vector(origin),
+        _vector(slow / sizes[0]),
+        _vector(fast / sizes[1]),
+    )
+
+
+def _vector(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _flattened(module: PlacedModule) -> PlacedModule:
+    origin, slow, fast = ((first, second, 0.0) for first, second, _ in (module.origin, module.slow, module.fast))
+    return replace(module, origin=origin, slow=slow, fast=fast)
+
+
+# ---- the other way
+
+
+def module_panels(geometry: Geometry, title: str) -> tuple[list[Panel], float]:
+    """Return each module of a detector, and how far any pixel is from where its module's grid has it, in pixels.
+
+    Raises
+    ------
+    GeometryError
+        If pixels are no quadrilaterals, or do not lie in the planes of their modules.
+    """
+    shape = require_shape(geometry, title)
+    detector = geometry.detector
+    if detector.n_corners != 4:
+        raise GeometryError(f"The pixels of {detector.name} are no quadrilaterals, which {title} cannot tell.")
+    spans = [(slice(*module.rows), slice(*module.columns)) for module in detector.modules()]
+    grid = Placement.from_geometry(geometry)
+    if not detector.displaced:
+        spans = between_gaps(detector, shape) if len(spans) == 1 else spans
+        return [
+            _panel(number, place, grid.moved(place[0].start, place[1].start)) for number, place in enumerate(spans)
+        ], 0.0
+    found = [_panel(number, place, _fitted(geometry, place)) for number, place in enumerate(spans)]
+    if len(spans) == 1:
+        found = [_panel(0, spans[0], grid)]
+    off = max(_off(geometry, panel) for panel in found)
+    if off > EVEN and detector.pixels is not None and not detector.pixels.flat:
+        require_flat(geometry, title)
+    return found, off
+
+
+def _panel(number: int, place: tuple[slice, slice], placement: Placement) -> Panel:
+    rows, columns = place
+    return Panel(
+        f"p{number}", rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, placement
+    )
+
+
+def _in_laboratory(geometry: Geometry, points: Positions) -> NDArray[np.float64]:
+    """Return (..., x y z) of points of the detector."""
+    depth = np.zeros_like(points.p1) if points.p3 is None else points.p3
+    way = np.stack([points.p1 - geometry.poni1, points.p2 - geometry.poni2, depth + geometry.distance], axis=-1)
+    return np.asarray((way @ geometry.rotation().T)[..., [1, 0, 2]])
+
+
+def _fitted(geometry: Geometry, place: tuple[slice, slice]) -> Placement:
+    """Return the grid through three corners of a module."""
+    detector, (rows, columns) = geometry.detector, place
+    own = 3 if detector.pixels is None else detector.pixels.orientation
+    below, beside = (3, 1) if is_mirrored(detector.orientation, own) else (1, 3)
+    top = _in_laboratory(geometry, detector.corner_positions(slice(rows.start, rows.start + 1)))[0]
+    bottom = _in_laboratory(geometry, detector.corner_positions(slice(rows.stop - 1, rows.stop)))[0]
+    origin = top[columns.start, 0]
+    fast = (top[columns.stop - 1, beside] - origin) / (columns.stop - columns.start)
+    slow = (bottom[columns.start, below] - origin) / (rows.stop - rows.start)
+    return Placement(origin, fast, slow)
+
+
+def _off(geometry: Geometry, panel: Panel) -> float:
+    """Return how far any pixel is from where a panel has it, in pixels."""
+    rows, columns = panel.place
+    there = _in_laboratory(geometry, geometry.detector.center_positions(rows))[:, columns]
+    row, column = np.arange(panel.rows) + 0.5, np.arange(panel.columns) + 0.5
+    own = panel.placement
+    here = own.origin + row[:, None, None] * own.slow + column[None, :, None] * own.fast
+    valid = ~geometry.detector.mask()[panel.place]
+    away = np.where(valid, np.linalg.norm(there - here, axis=-1), 0.0)
+    return float(away.max() / min(geometry.detector.pixel1, geometry.detector.pixel2))
+
+
+def displaced_within_modules(geometry: Geometry, title: str) -> list[str]:
+    """Return that pixels are displaced within their modules, if they are."""
+    if not geometry.detector.displaced:
+        return []
+    _, off = module_panels(geometry, title)
+    return [f"the displacement of pixels in modules, up to {off:.3g} px: even grids are told"] if off > EVEN else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from ..geometry import Geometry
 from ..poni import poni_text, read_poni
@@ -43,11 +44,21 @@ def write(geometry: Geometry) -> bytes:
     return poni_text(geometry).encode()
 
 
-def losses(geometry: Geometry) -> list[str]:
-    """Return what a PONI file has no place for."""
+def with_detector_file(path: str | Path, geometry: Geometry, *, overwrite: bool = True) -> Geometry:
+    """Write the detector to a file beside a PONI file, if its name does not tell all, and return what points there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or exists and `overwrite` is not set.
+    """
     detector = geometry.detector
-    gaps = detector.generic and detector.pixels is None and (detector.gap_rows or detector.gap_columns)
-    return ["the gaps between modules: give --detector, if it is a model that is known"] if gaps else []
+    gaps = detector.generic and (detector.gap_rows or detector.gap_columns)
+    placed = detector.pixels is not None and not detector.pixels.path and not detector.described_by_name
+    if not (gaps or placed) or detector.shape is None:
+        return geometry
+    file = Path(path).with_name(f"{Path(path).stem}_detector.h5")
+    return replace(geometry, detector=detector.save(file, overwrite=overwrite))
 
 
-FORMAT = GeometryFormat("pyfai", "PONI file (pyFAI)", ".poni", recognises, read, write, frozenset(ASPECTS), losses)
+FORMAT = GeometryFormat("pyfai", "PONI file (pyFAI)", ".poni", recognises, read, write, frozenset(ASPECTS))

@@ -8,16 +8,19 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from friedel.core.errors import ParameterError
+from friedel.core.errors import OutputError, ParameterError
 
 from ..geometry import Geometry
 from ..poni import PARAMETERS
 from .format import Content, GeometryFormat, Given, Reading, write_whole
+from .pyfai import with_detector_file
 
 NAMES = ("pyfai", "dioptas", "fit2d", "spd", "imaged11", "crystfel", "cxi", "dials", "gsas2", "hexrd")
 ASKED = ("dials", "cxi", "pyfai", "crystfel", "gsas2", "fit2d", "imaged11", "spd", "hexrd")
 """In which order a file is looked at; what is none of these is left to the PONI reader, and its words."""
 FALLBACK = "pyfai"
+POINTING = ("pyfai", "dioptas")
+"""Formats in which the detector may be a file of its own."""
 
 
 @cache
@@ -78,6 +81,8 @@ def read_geometry(path: str | Path, given: Given | None = None, format_name: str
 def write_geometry(path: str | Path, geometry: Geometry, format_name: str, *, overwrite: bool = True) -> list[str]:
     """Write a geometry in one of the formats; return what the file does not hold, a sentence each.
 
+    A detector that a PONI file cannot tell by its name is written beside it, as NAME_detector.h5.
+
     Raises
     ------
     GeometryError
@@ -88,9 +93,13 @@ def write_geometry(path: str | Path, geometry: Geometry, format_name: str, *, ov
         If there is no such format.
     """
     chosen = format_named(format_name)
-    content = chosen.write(_plain(geometry))
-    write_whole(path, content, overwrite=overwrite)
-    return chosen.lost(geometry)
+    lost, told = chosen.lost(geometry), _plain(geometry)
+    if not overwrite and Path(path).exists():
+        raise OutputError(path, "exists already.", "Choose another name, or give --overwrite.")
+    if chosen.name in POINTING:
+        told = with_detector_file(path, told, overwrite=overwrite)
+    write_whole(path, chosen.write(told))
+    return lost
 
 
 def _plain(geometry: Geometry) -> Geometry:
