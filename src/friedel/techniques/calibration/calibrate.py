@@ -22,7 +22,7 @@ from .validation import Validation, validate
 
 Tell = Callable[[str], None]
 ROUNDS = 3
-REACH = (5.0, 3.0)
+REACH = (10.0, 3.0)
 """Pixels from their expected place in which rings are looked for, in the first round and later."""
 SETTLED = 0.02
 """Pixels of change of the rings below which measuring again changes nothing."""
@@ -81,6 +81,7 @@ def calibrate_images(
     own: Sequence[str] = (),
     rounds: int = ROUNDS,
     reference: Geometry | None = None,
+    threads: int = 1,
     tell: Tell = lambda text: None,
 ) -> Calibration:
     """Calibrate.
@@ -100,6 +101,8 @@ def calibrate_images(
         How often rings are measured and the geometry refined, at most.
     reference : Geometry, optional
         A geometry to compare with; by default `start`.
+    threads : int
+        Results do not depend on it.
     tell : callable
         Told what is being done.
 
@@ -126,7 +129,9 @@ def calibrate_images(
     if wavelength is None and start is None and free is None:
         free = (*_default_free(geometries, own), "wavelength")
     geometries = _sharing(geometries, own)
-    points, refinement = _measured(scenes, geometries, calibrant, free, fixed, bounds or {}, own, max(rounds, 1), tell)
+    points, refinement = _measured(
+        scenes, geometries, calibrant, free, fixed, bounds or {}, own, max(rounds, 1), threads, tell
+    )
     validation = validate(
         points,
         refinement,
@@ -163,13 +168,14 @@ def _measured(
     bounds: Mapping[str, tuple[float, float]],
     own: Sequence[str],
     rounds: int,
+    threads: int,
     tell: Tell,
 ) -> tuple[ControlPoints, Refinement]:
     """Measure the rings and refine in turns until the geometry no longer changes."""
     for number in range(rounds):
         points = ControlPoints.joined(
             [
-                measured_rings(scene, geometry, calibrant, REACH[min(number, len(REACH) - 1)]).of_image(image)
+                measured_rings(scene, geometry, calibrant, REACH[min(number, len(REACH) - 1)], threads).of_image(image)
                 for image, (scene, geometry) in enumerate(zip(scenes, geometries, strict=True))
             ]
         )
@@ -182,16 +188,20 @@ def _measured(
         tell(f"Round {number + 1}: {int(refinement.used.sum())} points, residual {refinement.rms:.3f} pixels.")
         moved = max(moved_by(new, old) for new, old in zip(refinement.geometries, geometries, strict=True))
         geometries = refinement.geometries
-        if moved < SETTLED:
+        if moved < SETTLED and number > 0:
             break
     return points, refinement
 
 
-def measured_rings(scene: Scene, geometry: Geometry, calibrant: Calibrant, reach: float = 3.0) -> ControlPoints:
+def measured_rings(
+    scene: Scene, geometry: Geometry, calibrant: Calibrant, reach: float = REACH[-1], threads: int = 1
+) -> ControlPoints:
     """Return the places of the calibrant's rings on an image, `reach` pixels about where the geometry has them."""
     if geometry.wavelength is None:
         raise ParameterError("The geometry has no wavelength.", "Give the energy or the wavelength.")
-    return extract(scene.image, scene.mask, geometry, calibrant.rings(geometry.wavelength), reach=reach)
+    return extract(
+        scene.image, scene.mask, geometry, calibrant.rings(geometry.wavelength), reach=reach, threads=threads
+    )
 
 
 def moved_by(new: Geometry, old: Geometry) -> float:

@@ -104,7 +104,7 @@ def calibrate_extract(parameters: ExtractRings, context: Context) -> xr.Dataset:
     calibrant = Calibrant.load(parameters.calibrant)
     geometry = load_start(parameters.geometry, parameters.orientation, first_shape(files))
     scene = read_scene(parameters, files, geometry.detector)
-    points = measured_rings(scene, geometry, calibrant, parameters.reach)
+    points = measured_rings(scene, geometry, calibrant, parameters.reach, context.runner.threads)
     record = _record(context, [*files, parameters.geometry])
     spacings = () if geometry.wavelength is None else calibrant.rings(geometry.wavelength).spacing.tolist()
     write_control_points(parameters.output, points, spacings, geometry.wavelength, record)

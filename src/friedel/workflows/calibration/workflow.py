@@ -59,6 +59,7 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
             own=parameters.own,
             rounds=parameters.rounds,
             reference=reference,
+            threads=context.runner.threads,
             tell=context.progress.message,
         )
     except CalibrationError as error:
