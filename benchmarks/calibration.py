@@ -2,11 +2,11 @@
 
     python benchmarks/calibration.py [--only real images pulls] [--images 200] [--first 0] [--realisations 200]
 
-real     the shared CeO2 images: geometries found without a guess, compared with those that pyFAI refines to from there. Both
-         are judged alike: by the places of peaks in patterns integrated with them, and by the control points of both.
+real     the shared CeO2 images: geometries found without a guess, compared with those that pyFAI refines to from there.
+         Both are judged alike: by the places of peaks in patterns integrated with them, and by the control points of both.
 images   simulated images of random geometries: 3 detectors, 5 calibrants, distances over a factor of 10, tilts up to 60
-         degrees, the beam on and off the detector, noise, spots, texture, gaps, beam stop. At least 3 rings with arcs of 100
-         pixels are on the detector. A geometry is right if the five numbers that rings tell (beam centre, distance,
+         degrees, the beam on and off the detector, noise, spots, texture, gaps, beam stop. At least 3 rings with arcs of
+         100 pixels are on the detector. A geometry is right if the five numbers that rings tell (beam centre, distance,
          tilt) lie within 3 standard errors of the truth, jointly: chi-squared below that of 3 standard deviations.
 pulls    200 realisations of the noise of three scenes: (value - truth)/error has a standard deviation of 1.
 
@@ -337,11 +337,12 @@ geometry = Geometry(detector=detector, wavelength=request["wavelength"], **reque
 single = SingleGeometry("x", image, calibrant=calibrant, detector=detector, geometry=geometry)
 for rings in (5, 10, request["rings"], request["rings"]):
     single.extract_cp(max_rings=rings, pts_per_deg=1.0)
-    single.geometry_refinement.refine3(fix=["rot3", "wavelength"]) if hasattr(single.geometry_refinement, "refine3") else single.geometry_refinement.refine2()
+    single.geometry_refinement.refine3(fix=["rot3", "wavelength"])
 found = single.geometry_refinement
 data = np.asarray(found.data)
 np.savez(sys.argv[2], points=data[:, :3])
-print(json.dumps({"pyFAI": pyFAI.version, "points": len(data), **{k: float(getattr(found, k)) for k in ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")}}))
+place = {key: float(getattr(found, key)) for key in ("dist", "poni1", "poni2", "rot1", "rot2", "rot3")}
+print(json.dumps({"pyFAI": pyFAI.version, "points": len(data), **place}))
 """
 
 

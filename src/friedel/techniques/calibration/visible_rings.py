@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from friedel.instrument import Calibrant, Geometry
 
@@ -28,6 +29,10 @@ STRONG_RING = 0.15
 """Part of the strongest expected ring from which a ring without a peak counts."""
 LEAST_PIXELS = 30
 """Pixels of a step; fewer say nothing."""
+LOWEST_PEAK = 0.02
+"""Part of the highest peak below which peaks are left out."""
+SCATTER_STEPS = 15
+FEWEST_STEPS = 20
 EXPLAINED, UNEXPLAINED = 0.7, 0.4
 PRESENT, ABSENT = 0.6, 0.3
 FEWEST = 3
@@ -44,7 +49,7 @@ class VisibleRings:
     pattern : ndarray of float64 (n,)
         Mean intensity, NaN where there are too few pixels.
     peaks, heights : ndarray of float64 (n_peaks,)
-        2θ and height above the background of the peaks.
+        2θ of the peaks, and by how much they rise above the valleys beside them.
     matched : ndarray of bool (n_peaks,)
         Whether a peak is where a ring is.
     by_chance : float
@@ -70,23 +75,23 @@ class VisibleRings:
         """Look at one image."""
         two_theta, pattern, noise, step = _pattern(image, mask, geometry)
         known = np.isfinite(pattern)
-        above = _above_background(pattern, known)
-        peaks = _peaks(above, noise, known)
+        peaks, heights, half = _peaks(pattern, noise)
         wavelength = geometry.wavelength
         rings = calibrant.rings(wavelength, min(np.pi, two_theta[-1] + step)) if wavelength else None
         places = np.zeros(0) if rings is None else np.asarray(rings.two_theta)
         reach = TOLERANCE * step
-        matched = _nearest(two_theta[peaks], places) < reach
+        matched = _nearest(two_theta[peaks], places) < np.maximum(reach, half * step)
         near = _nearest(two_theta[known], places) < reach
         expected, present = np.zeros(0, np.int32), np.zeros(0, np.bool_)
         if rings is not None and len(rings):
             expected = _expected(places, np.asarray(rings.intensity), two_theta, known, step)
-            present = _nearest(places[expected], two_theta[peaks]) < reach
+            widest = float(np.median(half)) * step if half.size else 0.0
+            present = _nearest(places[expected], two_theta[peaks]) < max(reach, widest)
         return cls(
             two_theta=two_theta,
             pattern=pattern,
             peaks=two_theta[peaks],
-            heights=above[peaks],
+            heights=heights,
             matched=matched,
             by_chance=float(near.mean()) if near.size else 1.0,
             expected=expected,
@@ -160,29 +165,28 @@ def _pattern(
     return axis, np.where(few, np.nan, mean), np.where(few, np.inf, noise), step
 
 
-def _above_background(pattern: _Array, known: NDArray[np.bool_]) -> _Array:
-    """Return the pattern minus what is smooth of it (SNIP: Ryan et al., Nucl. Instr. Meth. B 34 (1988) 396)."""
-    if known.sum() < 5:
-        return np.zeros(pattern.size)
+def _peaks(pattern: _Array, noise: _Array) -> tuple[NDArray[np.intp], _Array, _Array]:
+    """Return where clear peaks are, how high they rise above both sides, and their half widths in steps.
+
+    How high a peak rises above the higher of the two valleys beside it does not ask what the background is: the edge of
+    a beam stop is no peak.
+    """
+    from scipy.signal import find_peaks, peak_widths
+
+    known = np.isfinite(pattern)
+    if known.sum() < FEWEST_STEPS:
+        return np.zeros(0, np.intp), np.zeros(0), np.zeros(0)
     places = np.arange(pattern.size)
     filled = np.interp(places, places[known], pattern[known])
-    base = np.sqrt(np.maximum(filled - filled.min(), 0.0))
-    smooth = base.copy()
-    for width in range(12, 0, -1):
-        if 2 * width >= smooth.size:
-            continue
-        lower = 0.5 * (smooth[: -2 * width] + smooth[2 * width :])
-        smooth[width:-width] = np.minimum(smooth[width:-width], lower)
-    return np.where(known, base**2 - smooth**2, 0.0)
-
-
-def _peaks(above: _Array, noise: _Array, known: NDArray[np.bool_]) -> NDArray[np.intp]:
-    from scipy.signal import find_peaks
-
-    found, _ = find_peaks(above)
-    typical = np.median(np.abs(np.diff(above[known]))) if known.sum() > 2 else 0.0
-    clear = above[found] > CLEAR * np.maximum(noise[found], typical)
-    return np.asarray(found[clear & (above[found] > 0.02 * above.max(initial=0.0))])
+    found, measures = find_peaks(filled, prominence=0.0)
+    heights = measures["prominences"]
+    # Counting noise, and what single spots make of it, as neighbours show it.
+    scatter = median_filter(np.abs(np.diff(filled, append=filled[-1])), SCATTER_STEPS, mode="nearest")
+    clear = heights > CLEAR * np.maximum(np.where(known, noise, np.inf)[found], scatter[found])
+    clear &= heights > LOWEST_PEAK * heights.max(initial=0.0)
+    found, heights = found[clear], heights[clear]
+    half = 0.5 * peak_widths(filled, found)[0] if found.size else np.zeros(0)
+    return np.asarray(found), np.asarray(heights), np.asarray(half)
 
 
 def _nearest(places: _Array, others: _Array) -> _Array:
