@@ -8,7 +8,7 @@ from functools import cache
 
 from friedel.core.errors import ParameterError
 
-from .model_kinds import DetectorModel
+from .model_kinds import Bent, Chips, DetectorModel, Polygon, RoundPlate, WiderEdges
 from .model_table import MODELS
 
 GENERIC = "Detector"
@@ -51,14 +51,37 @@ def find_model(name: str) -> DetectorModel:
     """
     found = _models_by_key().get(_key(name))
     if found is None:
-        close = difflib.get_close_matches(_key(name), _models_by_key(), n=6, cutoff=0.5)
-        near = list(dict.fromkeys(_models_by_key()[key].name for key in close))
+        near = _like(_key(name))
         raise ParameterError(
             f"There is no detector {name!r}.",
             (f"Detectors like it: {', '.join(near)}. " if near else "")
             + f"All are listed by 'friedel detectors'; '{GENERIC}' with pixel sizes describes any other.",
         )
     return found
+
+
+def _like(key: str) -> list[str]:
+    """Return the names of models that begin like a key, or else of those that are spelled much like it."""
+    known = _models_by_key()
+    close = [other for other in known if len(key) > 1 and other.startswith(key)]
+    close = close or difflib.get_close_matches(key, known, n=6, cutoff=0.5)
+    return list(dict.fromkeys(known[other].name for other in close))
+
+
+def layout_words(model: DetectorModel) -> str:
+    """Return in words what is special about the pixels of a model, "" if nothing is."""
+    layout = model.layout
+    if isinstance(layout, RoundPlate):
+        return "round plate"
+    if isinstance(layout, Chips):
+        return f"chips of {layout.size[0]} x {layout.size[1]} pixels"
+    if isinstance(layout, WiderEdges):
+        return f"wider pixels at the edges of chips of {layout.chip[0]} x {layout.chip[1]}"
+    if isinstance(layout, Polygon):
+        return f"modules on an arc, {layout.angle:g} degrees between neighbours"
+    if isinstance(layout, Bent):
+        return f"bent to a cylinder, radius {layout.radius:g} m"
+    return "" if layout is None else "hexagonal pixels"
 
 
 def models_of_shape(shape: tuple[int, int]) -> list[str]:

@@ -17,6 +17,7 @@ from friedel.core.provenance import friedel_version
 from friedel.core.tasks import Task, find_task, registry
 
 from .calibrants import calibrants
+from .detectors import detectors
 from .geometry import make_geometry_commands
 from .options import COMMON_OPTIONS, running_parameters, signature
 
@@ -38,7 +39,7 @@ def make_application(words: Sequence[str]) -> App:
     )
     for task in registry().values():
         _add(application, task, words)
-    for command in (info, calibrants, tasks, schema, plot, report):
+    for command in (info, detectors, calibrants, tasks, schema, plot, report):
         application.command(command, group=LOOKING)
     application.command(make_geometry_commands(LOOKING))
     application.command(_with_running_options(rerun), name="rerun", group=TASKS)

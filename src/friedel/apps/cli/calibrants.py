@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from friedel.core.errors import OutputError, ParameterError
+
+from .tables import write_table
 
 if TYPE_CHECKING:
     from friedel.instrument import Calibrant, Rings
@@ -79,7 +80,7 @@ def _write_all() -> None:
     from friedel.instrument.calibrant_table import aliases_of, built_in_calibrants
 
     rows = [(name, ", ".join(aliases_of(name)), one.source) for name, one in built_in_calibrants().items()]
-    _write_table(("name", "also called", "source"), rows)
+    write_table(("name", "also called", "source"), rows)
     sys.stdout.write("\nOthers: any built-in phase, a CIF file, a .D file, or d in Å with commas between.\n")
 
 
@@ -103,7 +104,7 @@ def _write_one(calibrant: Calibrant, wavelength: float | None, two_theta_max: fl
             (*row[:4], angle, *row[4:], height) for row, angle, height in zip(rows, angles, intensities, strict=True)
         ]
     sys.stdout.write("\n")
-    _write_table(header, rows)
+    write_table(header, rows)
     _write_what_is_left(calibrant, rings, len(rows), wavelength)
 
 
@@ -136,10 +137,3 @@ def _write_what_is_left(calibrant: Calibrant, rings: Rings, shown: int, waveleng
         notes.append("Intensities are an assumption: the structure is not known.")
     if notes:
         sys.stdout.write("\n" + " ".join(notes) + "\n")
-
-
-def _write_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    for row in (header, *rows):
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
