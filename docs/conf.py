@@ -11,7 +11,14 @@ project = "friedel"
 author = "The friedel developers"
 copyright = "The friedel developers"  # noqa: A001 - Sphinx's name
 version = release = friedel_version()
-extensions = ["myst_parser", "task_reference", "unit_reference", "calibrant_reference", "room_reference"]
+extensions = [
+    "myst_parser",
+    "task_reference",
+    "unit_reference",
+    "calibrant_reference",
+    "detector_reference",
+    "room_reference",
+]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

@@ -6,6 +6,8 @@ from .detector import Detector
 from .fit2d import Fit2D
 from .geometry import Geometry
 from .goniometer import Goniometer
+from .model_kinds import Module
+from .pixel_layouts import PlacedModule, PlacedModules
 from .pixel_shapes import PixelTable, SplineDistortion
 from .radial import (
     radial_from_spacing,
@@ -21,7 +23,10 @@ __all__ = [
     "Fit2D",
     "Geometry",
     "Goniometer",
+    "Module",
     "PixelTable",
+    "PlacedModule",
+    "PlacedModules",
     "Rings",
     "Sensor",
     "SplineDistortion",

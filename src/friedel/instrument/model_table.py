@@ -253,7 +253,6 @@ def _pixirad(count: int) -> DetectorModel:
         "Pixirad",
         modules=stacked((476, 512 * count), (476, 512)),
         layout=Hexagonal(),
-        note="Hexagonal pixels.",
     )
 
 

@@ -47,7 +47,7 @@ def detectors(
         detector.save(output, overwrite=overwrite)
         sys.stdout.write(f"Wrote {output}.\n")
         return
-    width = 14
+    width = 16
     for label, text in _description(detector):
         sys.stdout.write(f"{label:<{width}}{text}\n".replace("\n ", f"\n{'':<{width}}"))
 
@@ -96,8 +96,8 @@ def _description(detector: Detector) -> list[tuple[str, str]]:
     lines += _pixels(detector)
     lines += _modules(detector)
     lines += [
-        ("gap rows", _spans(detector.gap_rows)),
-        ("gap columns", _spans(detector.gap_columns)),
+        ("masked rows", _spans(detector.gap_rows)),
+        ("masked columns", _spans(detector.gap_columns)),
         ("masked", f"{int(detector.mask().sum())} pixels"),
         ("invalid value", _invalid(detector)),
         ("sensor", _sensor(detector)),
