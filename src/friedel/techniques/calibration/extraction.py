@@ -21,6 +21,7 @@ from friedel.instrument.derivatives import scattering_angles
 
 from .points import ControlPoints
 from .profiles import SectorFits, SectorPixels, fit_sectors
+from .scatter import FEWEST, extra_variance
 
 _Array = NDArray[np.float64]
 
@@ -47,12 +48,7 @@ MERGE_BELOW = 12.0
 BALANCED = 0.55
 WEAK_NEIGHBOUR = 3e-3
 """Part of a ring's intensity from which a neighbour counts."""
-FEWEST_FOR_SCATTER = 10
 FEWEST_PIXELS = 30
-MEDIAN_SQUARE = 0.4549364
-"""Median of the square of a normal variable."""
-CHANCE = 3.5
-"""1.5 relative standard errors (2.3/√n) of a variance that is estimated by a median."""
 
 
 def extract(
@@ -511,7 +507,7 @@ def _dispersion(parts: list[_Measured]) -> float:
     """Return the variance of counts over their mean between the rings: 1 for counts, else what a count is worth."""
     every = np.concatenate([part.dispersion for part in parts]) if parts else np.zeros(0)
     every = every[np.isfinite(every)]
-    return float(np.median(every)) if every.size >= FEWEST_FOR_SCATTER else 1.0
+    return float(np.median(every)) if every.size >= FEWEST else 1.0
 
 
 def _points(part: _Measured, dispersion: float, scatter: float) -> ControlPoints:
@@ -529,34 +525,14 @@ def _scatters(parts: list[_Measured], dispersion: float) -> list[float]:
     own = []
     for part, variance in zip(parts, variances, strict=True):
         extra, square = 0.0, np.full(part.place.size, np.nan)
-        if part.place.size >= FEWEST_FOR_SCATTER:
+        if part.place.size >= FEWEST:
             for _ in range(4):
                 curve, numbers = _smooth(part.azimuth, part.place, 1.0 / (variance + extra), 1.0)
                 square = (part.place - curve) ** 2 * part.place.size / max(part.place.size - numbers, 1.0)
-                extra = _extra_variance(square, variance)
+                extra = extra_variance(square, variance)
         own.append(extra)
         squares.append(square)
     every, all_variances = (np.concatenate(some) if some else np.zeros(0) for some in (squares, variances))
     known = np.isfinite(every)
-    usual = _extra_variance(every[known], all_variances[known])
+    usual = extra_variance(every[known], all_variances[known])
     return [float(np.sqrt(extra if extra > 0 else usual)) for extra in own]
-
-
-def _extra_variance(square: _Array, variance: _Array) -> float:
-    """Return the τ² with which squares r² of normal residuals would have the variance σ² + τ²; 0 if chance would do.
-
-    The median of r²/(σ² + τ²) is 0.455 then, and τ² is found by bisection.
-    """
-
-    def excess(extra: float) -> float:
-        return float(np.median(square / (variance + extra))) - MEDIAN_SQUARE
-
-    if square.size < FEWEST_FOR_SCATTER or excess(0.0) <= MEDIAN_SQUARE * CHANCE / np.sqrt(square.size):
-        return 0.0
-    low, high = 0.0, float(np.median(square)) / MEDIAN_SQUARE * 4.0 + 1e-12
-    while excess(high) > 0:
-        high *= 4.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return 0.5 * (low + high)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from friedel.core.errors import DataError
 
 from .problem import Problem
+from .scatter import extra_variance
 
 _Array = NDArray[np.float64]
 
@@ -18,7 +19,8 @@ TUKEY = 6.0
 """Residuals over this many standard deviations do not count. Where there are no outliers 1.6 % of precision is lost."""
 CAUCHY = 2.385
 """Half weight at this many standard deviations; used until the parameters are near, since it has no other minima."""
-STEPS = 25
+STEPS = 40
+RING_ROUNDS = 3
 SETTLED = 1e-3
 """Change of the parameters in standard errors below which the iteration ends."""
 SIGNIFICANT = 3.0
@@ -34,10 +36,9 @@ class Fit:
     names: tuple[str, ...]
     places: NDArray[np.intp]  # of the free parameters
     values: _Array
-    residuals: _Array  # in sigma
+    sigma: _Array  # of the points with what their ring adds, px
     pixels: _Array  # residuals in px
     jacobian: _Array  # of residuals in sigma, (n, free)
-    scale: float
     weights: _Array
     factor: float  # K of the module's description
     clusters: float
@@ -56,98 +57,169 @@ def first_values(problem: Problem, names: tuple[str, ...], limits: _Array, robus
 
 
 def fit_points(problem: Problem, names: tuple[str, ...], limits: _Array, robust: bool, start: _Array) -> Fit:
-    model = problem.model
-    places = np.array([model.names.index(name) for name in names], np.intp)
+    """Return the parameters with the least residuals.
+
+    First with weights that have one minimum only, then, near it, with those that leave outliers out; then too each ring
+    gets the errors that its residuals show.
+
+    Raises
+    ------
+    DataError
+        If there are fewer points than parameters.
+    """
+    places = np.array([problem.model.names.index(name) for name in names], np.intp)
     n, p = problem.rows.size, places.size
     if n < p + 1:
         raise DataError(
             f"{n} control points cannot determine {p} parameters ({', '.join(names)}).",
             "Give more points, or fix some.",
         )
-    values = start.copy()
-    soft, converged = robust, False
-    for _ in range(STEPS):
-        standard, scale, weights, slope = _weighted(problem, values, robust, soft)
-        moved = _step(problem, values, places, limits, np.sqrt(weights) / (slope * problem.sigma))
-        _, jacobian, slope = problem.evaluate(moved)
-        scaled = jacobian[:, places] / (slope * problem.sigma)[:, None]
-        change = scaled @ (moved - values)[places]
-        values = moved
-        # The change of the predicted places, against that which noise makes: p parameters' worth of it.
-        if np.sum(weights * change**2) < (SETTLED * max(scale, EXACT)) ** 2 * max(p, 1):
-            if not soft:
-                converged = True
+    search = _Search(problem, places, limits)
+    at = search.at(start, problem.sigma)
+    converged = True
+    if p:
+        at, converged = search.settled(at, "soft" if robust else "plain")
+    if robust:
+        for _ in range(RING_ROUNDS if problem.sigma_known else 1):
+            sigma = _ring_sigma(problem, at.pixels) if problem.sigma_known else at.sigma
+            same = np.allclose(sigma, at.sigma, rtol=0.02)
+            at = search.at(at.values, sigma)
+            if p:
+                at, converged = search.settled(at, "robust")
+            if same:
                 break
-            soft = False
-    angle, jacobian, slope = problem.evaluate(values)
-    standard, scale, weights, slope = _weighted(problem, values, robust, soft)
-    scaled = jacobian[:, places] / (slope * problem.sigma)[:, None]
+    return _fit_of(problem, names, places, limits, at, robust, converged)
+
+
+def _ring_sigma(problem: Problem, pixels: _Array) -> _Array:
+    """Return errors of the points to which is added what the residuals of their ring scatter beyond them."""
+    variance = problem.sigma**2
+    for ring in np.unique(problem.group):
+        some = problem.group == ring
+        variance[some] += extra_variance(pixels[some] ** 2, problem.sigma[some] ** 2)
+    return np.sqrt(variance)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Parameters, and what follows from them."""
+
+    values: _Array
+    sigma: _Array  # px
+    pixels: _Array  # residuals
+    standard: _Array  # residuals in sigma
+    jacobian: _Array  # of them, (n, free)
+
+
+def _scale(standard: _Array, kind: str) -> float:
+    """Return the standard deviation of residuals."""
+    if kind == "plain":
+        return max(float(np.sqrt(np.mean(standard**2))), SMALLEST_SCALE)
+    return max(1.4826 * float(np.median(np.abs(standard))), SMALLEST_SCALE)
+
+
+def _weights(t: _Array, kind: str) -> _Array:
+    match kind:
+        case "soft":
+            return np.asarray(1.0 / (1.0 + (t / CAUCHY) ** 2))
+        case "robust":
+            return np.asarray(np.maximum(1.0 - (t / TUKEY) ** 2, 0.0) ** 2)
+    return np.ones_like(t)
+
+
+def _loss(t: _Array, kind: str) -> float:
+    match kind:
+        case "soft":
+            return float(0.5 * CAUCHY**2 * np.log1p((t / CAUCHY) ** 2).sum())
+        case "robust":
+            return float(TUKEY**2 / 6.0 * (1.0 - np.maximum(1.0 - (t / TUKEY) ** 2, 0.0) ** 3).sum())
+    return float(0.5 * (t * t).sum())
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Levenberg-Marquardt with weights that follow the residuals, inside limits."""
+
+    problem: Problem
+    places: NDArray[np.intp]
+    limits: _Array
+
+    def at(self, values: _Array, sigma: _Array) -> _State:
+        """Return the residuals of parameters."""
+        angle, jacobian, slope = self.problem.evaluate(values)
+        unit = slope * sigma
+        return _State(values, sigma, angle / slope, angle / unit, jacobian[:, self.places] / unit[:, None])
+
+    def settled(self, at: _State, kind: str) -> tuple[_State, bool]:
+        """Return where a step changes the residuals by a small part of what noise does, and whether it was found."""
+        damping = 0.0
+        for _ in range(STEPS):
+            scale = _scale(at.standard, kind)
+            root = np.sqrt(_weights(at.standard / scale, kind))
+            weighted, rest = root[:, None] * at.jacobian, root * at.standard
+            loss = _loss(at.standard / scale, kind)
+            for _ in range(STEPS):
+                step = self._step(at.values, weighted, rest, damping)
+                change = weighted @ step
+                small = float(change @ change) < (SETTLED * max(scale, EXACT)) ** 2 * step.size
+                moved = at.values.copy()
+                moved[self.places] = np.clip(moved[self.places] + step, *self.limits[:, self.places])
+                there = self.at(moved, at.sigma)
+                if small or _loss(there.standard / scale, kind) <= loss:
+                    break
+                damping = max(10.0 * damping, 1e-4)
+            at, damping = there, 0.1 * damping if damping > 1e-7 else 0.0
+            if small:
+                return at, True
+        return at, False
+
+    def _step(self, values: _Array, weighted: _Array, rest: _Array, damping: float) -> _Array:
+        """Return the step of the free parameters; those at a limit that would leave it stay."""
+        low, high = self.limits[:, self.places]
+        current, gradient = values[self.places], weighted.T @ rest
+        stuck = ((current <= low) & (gradient > 0)) | ((current >= high) & (gradient < 0))
+        free = np.flatnonzero(~stuck)
+        norms = np.linalg.norm(weighted[:, free], axis=0)
+        norms[norms == 0] = 1.0
+        scaled = weighted[:, free] / norms
+        if damping:
+            scaled = np.concatenate([scaled, np.sqrt(damping) * np.eye(free.size)])
+            rest = np.concatenate([rest, np.zeros(free.size)])
+        step = np.zeros(self.places.size)
+        if free.size:
+            step[free] = -np.linalg.lstsq(scaled, rest, rcond=1e-12)[0] / norms
+        return step
+
+
+def _fit_of(
+    problem: Problem,
+    names: tuple[str, ...],
+    places: NDArray[np.intp],
+    limits: _Array,
+    at: _State,
+    robust: bool,
+    converged: bool,
+) -> Fit:
+    kind = "robust" if robust else "plain"
+    scale = _scale(at.standard, kind)
     low, high = limits[:, places]
     margin = 1e-6 * np.where(np.isfinite(high - low), high - low, 1.0)
-    at_bound = (values[places] <= low + margin) | (values[places] >= high - margin)
-    factor, clusters = inflation(problem, standard, scale, weights, scaled[:, ~at_bound], robust)
+    at_bound = (at.values[places] <= low + margin) | (at.values[places] >= high - margin)
+    weights = _weights(at.standard / scale, kind)
+    factor, clusters = inflation(problem, at.standard, scale, weights, at.jacobian[:, ~at_bound], robust)
     return Fit(
         names=names,
         places=places,
-        values=values,
-        residuals=standard,
-        pixels=angle / slope,
-        jacobian=scaled,
-        scale=scale,
+        values=at.values,
+        sigma=at.sigma,
+        pixels=at.pixels,
+        jacobian=at.jacobian,
         weights=weights,
         factor=factor,
         clusters=clusters,
         converged=converged,
         at_bound=at_bound,
     )
-
-
-def _weighted(problem: Problem, values: _Array, robust: bool, soft: bool) -> tuple[_Array, float, _Array, _Array]:
-    """Return residuals in sigma, their robust standard deviation, the weights, and |∇2θ|."""
-    angle, _, slope = problem.evaluate(values)
-    standard = angle / (slope * problem.sigma)
-    scale = max(1.4826 * float(np.median(np.abs(standard))), SMALLEST_SCALE)
-    if not robust:
-        return standard, max(float(np.sqrt(np.mean(standard**2))), SMALLEST_SCALE), np.ones_like(standard), slope
-    t = standard / scale
-    weights = 1.0 / (1.0 + (t / CAUCHY) ** 2) if soft else np.maximum(1.0 - (t / TUKEY) ** 2, 0.0) ** 2
-    return standard, scale, np.asarray(weights), slope
-
-
-def _step(problem: Problem, values: _Array, places: NDArray[np.intp], limits: _Array, factors: _Array) -> _Array:
-    """Return the parameters that minimise Σ (factor · (2θ − 2θ_ring))²."""
-    from scipy.optimize import least_squares
-
-    if not places.size:
-        return values
-    scales = problem.model.scales(values)[places]
-
-    def filled(free: _Array) -> _Array:
-        whole = values.copy()
-        whole[places] = free * scales
-        return whole
-
-    low, high = limits[:, places] / scales
-    start = np.clip(values[places] / scales, low, high)
-
-    def residuals(free: _Array) -> _Array:
-        return np.asarray(factors * problem.evaluate(filled(free))[0])
-
-    def jacobian(free: _Array) -> _Array:
-        return np.asarray(factors[:, None] * problem.evaluate(filled(free))[1][:, places] * scales)
-
-    found = least_squares(
-        residuals,
-        start,
-        jac=jacobian,
-        bounds=(low, high),
-        method="trf",
-        xtol=1e-12,
-        ftol=1e-12,
-        gtol=1e-14,
-        max_nfev=30,
-    )
-    return filled(np.asarray(found.x))
 
 
 def inflation(

@@ -50,6 +50,7 @@ class Problem:
     sigma_known: bool
     places: tuple[Positions, ...]  # of each image's points
     by_pixel: _Array  # (n, 3, 2) d(p1, p2, p3)/d(y, x) in m
+    group: NDArray[np.int64]  # number of the ring in its image
     cell: NDArray[np.int64]  # where points may be off together
 
     @classmethod
@@ -84,6 +85,7 @@ class Problem:
             sigma_known=known,
             places=tuple(places),
             by_pixel=np.concatenate(slopes),
+            group=some.image.astype(np.int64) * len(spacings) + some.ring,
             cell=np.concatenate(cells),
         )
 

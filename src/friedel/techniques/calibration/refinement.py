@@ -11,6 +11,8 @@ an advantage. The covariance is that of M-estimators (Huber, Robust Statistics (
     C = K (JᵀJ)⁻¹,   K = n/(n − p) · mean ψ²/(mean ψ')²
 
 which without outliers is the reduced χ² times (JᵀJ)⁻¹; K is not taken below 1 where the points tell their errors.
+Where the points of a ring scatter more than their errors say (modules that are not quite in place, few grains), a
+variance that is the same for all of that ring is added first, so that no ring counts more than it is worth.
 Points that lie near each other may be off together (a displaced module, a distortion); then JᵀJ overestimates what
 they tell. So K is multiplied by what the scores, summed over cells of the detector, vary more than they would if points
 were independent (the trace of the cluster-robust "sandwich": Liang & Zeger, Biometrika 73 (1986) 13).
@@ -67,6 +69,9 @@ class Refinement:
         What else one should know: bounds that were met, strong correlations, errors raised for correlated points.
     residuals : ndarray of float64 (n,)
         Signed distance of each point from its ring in pixels; NaN for points without a ring.
+    sigma : ndarray of float64 (n,)
+        Standard errors that the residuals were weighed with, pixels: those of the points, and what their ring scatters
+        beyond them.
     weights : ndarray of float64 (n,)
         Robust weight, 0 to 1.
     used : ndarray of bool (n,)
@@ -88,6 +93,7 @@ class Refinement:
     undetermined: dict[str, str]
     notes: tuple[str, ...]
     residuals: _Array
+    sigma: _Array
     weights: _Array
     used: NDArray[np.bool_]
     chi_squared: float
@@ -215,8 +221,8 @@ def _refinement(
     errors[fit.places[fit.at_bound]] = np.nan
     for name in undetermined:
         errors[model.names.index(name)] = np.inf
-    residuals, weights = np.full(len(points), np.nan), np.zeros(len(points))
-    residuals[problem.rows], weights[problem.rows] = fit.pixels, fit.weights
+    residuals, sigma, weights = np.full(len(points), np.nan), np.full(len(points), np.nan), np.zeros(len(points))
+    residuals[problem.rows], sigma[problem.rows], weights[problem.rows] = fit.pixels, fit.sigma, fit.weights
     return Refinement(
         model=model.with_start(fit.values),
         geometries=model.geometries(fit.values),
@@ -228,6 +234,7 @@ def _refinement(
         undetermined=undetermined,
         notes=notes_of(fit, covariance, model.names),
         residuals=residuals,
+        sigma=sigma,
         weights=weights,
         used=weights > 0,
         chi_squared=fit.factor,
