@@ -24,6 +24,7 @@ from .cone_model import (
     beam_direction,
     descend,
 )
+from .local_arcs import with_directions
 from .points import RingPoints
 
 if TYPE_CHECKING:
@@ -39,6 +40,26 @@ FEWEST = 20
 LEAST_SCORE = 10.0
 LEAST_MARGIN = 4.0
 LEAST_RINGS = 3
+PLACE_ERROR = 0.5
+"""Error of the place of a ring, pixels, besides that which its points tell."""
+EXPECTED_WIDTH = 2.0
+"""Standard deviation in pixels of a ring as the detection sees it."""
+RADIAL_STEP = 0.5
+PROFILE_STEP = 0.15
+"""Step in ln L."""
+ANCHORS = 12
+HYPOTHESES = 500
+POLISHED = 16
+"""Numberings that are looked at closely, and those that are fitted."""
+WEAK_ERRORS = 10.0
+"""Standard errors that the worst determined change is tried for; points that belong together make errors too small."""
+WEAK_STEP = 1.2
+LARGEST_SHIFT = 30.0
+"""Step of that and its largest extent, in pixels."""
+PREFERENCE = 0.02
+"""Weight of a usual distance and of no tilt, in units of the cost of one point."""
+FOREIGN = math.log(0.1)
+"""Log probability that a clear ring is not the calibrant's."""
 DETECTION_LIMITS = np.array([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.0005])
 """Relative intensities tried as the faintest that is seen."""
 
@@ -152,11 +173,16 @@ def find_geometry(
             "Check that the image shows rings, the mask (True means excluded) and the exposure.",
         )
     whole = _scene(points, detector)
-    scene = whole.select(_sample(whole, SAMPLE))
+    scene = _scene(with_directions(points), detector)
+    scene = scene.select(_sample(scene, SAMPLE))
     shapes = _shapes(scene)
     if not shapes:
         raise CalibrationError("The points lie on no rings.", "Check that the image shows rings of a powder.")
-    solutions = [solution for shape in shapes for solution in _numbered(scene, *shape, calibrant, wavelength)]
+    solutions: list[_Solution] = []
+    for shape in shapes:
+        solutions += _numbered(scene, *shape, calibrant, wavelength)
+        if any(solution.beyond_doubt for solution in solutions):
+            break
     return _decide(whole, solutions, calibrant, wavelength)
 
 
@@ -263,9 +289,18 @@ def _orientation_normal(places: Places, scale: float) -> NormalEquations:
             moved = parameters.copy()
             moved[:, k] += step
             columns[..., k] = (_turns(moved, places) - turns) / step
-        return _robust(turns, columns, scale)
+        return _moderate(parameters, _robust(turns, columns, scale))
 
     return normal
+
+
+def _moderate(parameters: _Array, normal: Normal) -> Normal:
+    """Prefer a usual distance and no tilt, ever so slightly, where the points do not tell."""
+    cost, matrix, gradient = normal
+    usual = np.array([0.0, 0.0, 0.7, 0.0, 0.0])
+    weight = np.array([0.0, 0.0, 1.0, 0.3, 0.3]) * PREFERENCE
+    away = parameters - usual
+    return cost + (weight * away**2).sum(axis=1), matrix + np.diag(weight), gradient + weight * away
 
 
 def _robust(residuals: _Array, columns: _Array, scale: float | _Array, weights: _Array | float = 1.0) -> Normal:
@@ -336,7 +371,7 @@ def _free_rings_normal(
         for k in range(N_PARAMETERS):
             column = seen.derivatives[..., k]
             columns[..., k] = (column - ((squared * column) @ ones / total)[:, label]) * weight
-        cost, matrix, gradient = _robust(residual, columns, scale)
+        cost, matrix, gradient = _moderate(parameters, _robust(residual, columns, scale))
         for k in fixed:
             matrix[:, k, :] = 0.0
             matrix[:, :, k] = 0.0
@@ -418,9 +453,10 @@ def _sharpened(scene: _Scene, parameters: _Array) -> tuple[_Array, _Clusters] | 
         if len(chosen) < FEWEST:
             return None
         normal = _free_rings_normal(scene.places.select(chosen), rings.label[chosen], scene.pixel, scale)
-        refined, _ = descend(parameters[None], normal, 8)
+        mirrored = parameters * np.array([1.0, 1.0, 1.0, -1.0, -1.0])
+        refined, cost = descend(np.stack((parameters, mirrored)), normal, 8)
         if np.isfinite(refined).all():
-            parameters = refined[0]
+            parameters = refined[int(np.argmin(cost))]
     return parameters, _clusters(scene, parameters, 1.0)
 
 
@@ -432,31 +468,38 @@ class _Profile:
     """The rings seen, for a row of lengths L: everything else is fitted at each.
 
     log_length : (j,);  parameters : (j, 5);  angle : (j, m) ln tan θ of each ring;  slope : (j, m) ln rad/pixel
+    weak : (j, 5) what the points determine least besides L, as long as its standard error
+    moves : (j, m) by how much `angle` rises along it;  shift : (j,) by how many pixels it moves rings, at most
+    known : (rings,) which of the rings seen these m are
     """
 
     log_length: _Array
     parameters: _Array
     angle: _Array
     slope: _Array
-
-    def at(self, log_length: _Array) -> tuple[_Array, _Array, _Array]:
-        """Return parameters (h, 5), 2θ (h, m) and slopes (h, m)."""
-        parameters = np.column_stack([np.interp(log_length, self.log_length, column) for column in self.parameters.T])
-        parameters[:, 2] = log_length
-        angle = np.column_stack([np.interp(log_length, self.log_length, column) for column in self.angle.T])
-        slope = np.column_stack([np.interp(log_length, self.log_length, column) for column in self.slope.T])
-        return parameters, 2 * np.arctan(np.exp(angle)), np.exp(slope)
+    weak: _Array
+    moves: _Array
+    shift: _Array
+    known: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Solution:
-    """A numbered geometry: parameters, wavelength (m) and score."""
+    """A numbered geometry."""
 
     parameters: _Array
     wavelength: float
-    score: float
-    matched: int
+    match: _Match
     rings: _Clusters
+
+    @property
+    def score(self) -> float:
+        return self.match.score
+
+    @property
+    def beyond_doubt(self) -> bool:
+        """Whether nothing else needs to be tried."""
+        return self.score > 20.0 and self.match.matched > 0.8 * len(self.rings.two_theta)
 
 
 def _profile(scene: _Scene, parameters: _Array, rings: _Clusters) -> _Profile:
@@ -466,17 +509,20 @@ def _profile(scene: _Scene, parameters: _Array, rings: _Clusters) -> _Profile:
     label = rings.label[chosen]
     places = scene.places.select(chosen)
     normal = _free_rings_normal(places, label, scene.pixel, 2.0, fixed=(2,))
-    nodes = np.arange(SHORTEST + 0.1, LONGEST, 0.15)
+    nodes = np.arange(SHORTEST + 0.1, LONGEST, PROFILE_STEP)
     fitted = np.empty((len(nodes), N_PARAMETERS))
     cost = np.empty(len(nodes))
     middle = int(np.argmin(np.abs(nodes - parameters[2])))
     for direction in (1, -1):
         here = parameters
         for i in range(middle, len(nodes) if direction > 0 else -1, direction):
-            start = np.stack((here, here))
+            # From afar a tilt and its mirror image look alike, and sin(tilt)/L counts more than the tilt.
+            start = np.stack((here, here, here, here))
             start[1, 3:5] *= math.exp(nodes[i] - here[2])
+            start[2, 3:5] *= -1.0
+            start[3, 3:5] = 0.0
             start[:, 2] = nodes[i]
-            there, value = descend(start, normal, 4)
+            there, value = descend(start, normal, 8)
             one = int(np.argmin(value))
             here = fitted[i] = there[one]
             cost[i] = value[one]
@@ -490,16 +536,40 @@ def _profile(scene: _Scene, parameters: _Array, rings: _Clusters) -> _Profile:
         last += 1
     first, last = max(first - 1, 0), min(last + 1, len(nodes) - 1)
     fitted, nodes = fitted[first : last + 1], nodes[first : last + 1]
-    seen = angles(fitted, places)
+    seen = angles(fitted, places, derivatives=True)
+    assert seen.derivatives is not None
+    _, matrix, _ = normal(fitted)
     m = len(rings.two_theta)
-    angle, slope = np.full((len(nodes), m), np.nan), np.full((len(nodes), m), np.nan)
-    for k in range(m):
-        mine = label == k
-        if mine.any():
-            angle[:, k] = np.log(np.tan(0.5 * np.median(seen.two_theta[:, mine], axis=1)))
-            slope[:, k] = np.log(np.median(seen.slope[:, mine], axis=1) * scene.pixel)
-    known = np.isfinite(angle).all(axis=0)
-    return _Profile(nodes, fitted, angle[:, known], slope[:, known])
+    known = np.bincount(label, minlength=m) > 0
+    mean = np.stack([(label == k) / max((label == k).sum(), 1) for k in np.nonzero(known)[0]])
+    angle = np.log(np.tan(0.5 * seen.two_theta)) @ mean.T
+    slope = np.log(seen.slope * scene.pixel) @ mean.T
+    per_pixel = seen.derivatives / (seen.slope * scene.pixel)[..., None]
+    moves = np.einsum("mn,jnk->jmk", mean, per_pixel)
+    weak, shift = _weakest(matrix * 4.0 / rms.min() ** 2, moves)
+    in_pixels = np.einsum("jmk,jk->jm", moves, weak)
+    moves_angle = in_pixels * np.exp(slope) / np.sin(2 * np.arctan(np.exp(angle)))
+    return _Profile(nodes, fitted, angle, slope, weak, moves_angle, shift, known)
+
+
+def _weakest(information: _Array, moves: _Array) -> tuple[_Array, _Array]:
+    """Return which change of (C, β) moves rings against each other most, within its errors: (j, 5), and how far: (j,).
+
+    What a change of L makes up for does not count.
+    """
+    others = [0, 1, 3, 4]
+    weak, shift = np.zeros((len(moves), N_PARAMETERS)), np.zeros(len(moves))
+    for j, (inverse, move) in enumerate(zip(information[:, others][:, :, others], moves, strict=True)):
+        scale = np.sqrt(np.maximum(np.diag(inverse), 1e-30))
+        values, vectors = np.linalg.eigh(inverse / np.outer(scale, scale))
+        spread = vectors / np.sqrt(np.maximum(values, 1e-12)) / scale[:, None]
+        by_length = move[:, 2] / max(float(np.linalg.norm(move[:, 2])), 1e-30)
+        apart = move[:, others] @ spread
+        apart = apart - np.outer(by_length, by_length @ apart)
+        _, _, right = np.linalg.svd(apart, full_matrices=False)
+        weak[j, others] = spread @ right[0]
+        shift[j] = np.abs(apart @ right[0]).max()
+    return weak, shift
 
 
 def _comb(calibrant: Calibrant, wavelength: float, limit: float = 3.0) -> _Comb:
@@ -523,42 +593,74 @@ def _numbered(
     if wavelength is None:
         raise CalibrationError("An unknown wavelength is not searched for yet.", "Give the wavelength.")
     comb = _comb(calibrant, wavelength)
-    hypotheses = _anchored(profile, comb)
-    if not len(hypotheses):
+    count = rings.count[profile.known]
+    trial, two_theta, slope = _anchored(profile, comb, count)
+    if not len(trial):
         return []
-    trial, two_theta, slope = profile.at(hypotheses)
-    quick = _quick_score(two_theta, slope, comb)
-    best = np.argsort(-quick)[:300]
-    exact = np.array([_score(two_theta[i], 1.2 * slope[i], comb)[0] for i in best])
-    best = best[np.argsort(-exact)]
+    label = np.where(rings.label >= 0, np.where(profile.known, np.cumsum(profile.known) - 1, -1)[rings.label], -1)
+    quick = np.argsort(-_quick_score(two_theta, slope, comb), kind="stable")[:HYPOTHESES]
+    matches = [_match(_Clusters(label, two_theta[i], slope[i], slope[i], count, 0.0), comb) for i in quick]
+    ranking = np.argsort([-match.score for match in matches], kind="stable")
     chosen: list[int] = []
-    for i in best:
-        if all(abs(hypotheses[i] - hypotheses[j]) > 0.004 for j in chosen):
-            chosen.append(int(i))
-        if len(chosen) == 16:
+    solutions: list[_Solution] = []
+    for rank in ranking:
+        i = int(quick[rank])
+        if all((np.abs(two_theta[i] - two_theta[j]) > 1.5 * slope[i]).any() for j in chosen):
+            chosen.append(i)
+            solutions.append(_polished(scene, trial[i], label, matches[rank].target, comb))
+        if len(chosen) == POLISHED:
             break
-    polished = _polished(scene, trial[chosen], comb)
-    solutions = []
-    for one in polished:
-        sharp = _clusters(scene, one, 1.0)
-        if len(sharp.two_theta) < 2:
-            continue
-        score, matched = _score(sharp.two_theta, np.hypot(0.5 * sharp.slope, sharp.width), comb, view=_view(scene, one))
-        solutions.append(_Solution(one, wavelength, score, matched, sharp))
     return solutions
 
 
-def _anchored(profile: _Profile, comb: _Comb) -> _Array:
-    """Return the ln L at which one of the rings seen is one of the rings of the calibrant."""
+def _polished(scene: _Scene, parameters: _Array, label: NDArray[np.intp], target: _Array, comb: _Comb) -> _Solution:
+    """Fit the geometry to the rings that were matched, match again, and so on."""
+    rings = None
+    for scale in (2.0, 1.0, 1.0):
+        chosen = np.nonzero(np.where(label >= 0, np.isfinite(target)[label], False))[0]
+        if len(chosen) >= FEWEST:
+            if len(chosen) > 500:
+                chosen = chosen[np.linspace(0, len(chosen) - 1, 500).astype(int)]
+            normal = _numbered_rings_normal(scene.places.select(chosen), target[label[chosen]], scene.pixel, scale)
+            parameters = descend(parameters[None], normal, 6)[0][0]
+        rings = _clusters(scene, parameters, 1.0)
+        match = _match(rings, comb, _view(scene, parameters))
+        label, target = rings.label, match.target
+    assert rings is not None
+    return _Solution(parameters, comb.wavelength, match, rings)
+
+
+def _anchored(profile: _Profile, comb: _Comb, count: NDArray[np.intp]) -> tuple[_Array, _Array, _Array]:
+    """Return geometries (h, 5) that put one of the clearest rings on one of the calibrant's, and 2θ and slope (h, m).
+
+    Around each length of the profile ln tan θ of a ring is linear in ln L and in the weakest change of the other
+    parameters, which is tried in steps as fine as the error of a ring's place.
+    """
     target = np.log(np.tan(0.5 * comb.two_theta))
+    anchors = np.sort(np.argsort(-count, kind="stable")[:ANCHORS])
+    half = 0.5 * PROFILE_STEP
     found = []
-    for angle in profile.angle.T:
-        falling = angle[::-1]
-        if (np.diff(falling) <= 0).any():
+    rises = np.gradient(profile.angle, profile.log_length, axis=0)
+    changes = np.gradient(profile.parameters, profile.log_length, axis=0)
+    for j, node in enumerate(profile.log_length):
+        reach = min(WEAK_ERRORS * profile.shift[j], LARGEST_SHIFT)
+        steps = int(reach / WEAK_STEP)
+        part = np.arange(-steps, steps + 1) * (WEAK_STEP / max(profile.shift[j], 1e-30))
+        moved = profile.angle[j] + part[:, None] * profile.moves[j]  # (s, m)
+        rise = np.minimum(rises[j], -0.05)
+        there = (target - moved[:, anchors, None]) / rise[anchors][:, None]  # (s, a, k)
+        step, _, _ = inside = np.nonzero(np.abs(there) <= half)
+        if not len(step):
             continue
-        inside = (target > falling[0]) & (target < falling[-1])
-        found.append(np.interp(target[inside], falling, profile.log_length[::-1]))
-    return np.unique(np.round(np.concatenate(found), 5)) if found else np.empty(0)
+        away = there[inside][:, None]
+        parameters = profile.parameters[j] + away * changes[j] + part[step][:, None] * profile.weak[j]
+        parameters[:, 2] = node + away[:, 0]
+        two_theta = 2 * np.arctan(np.exp(moved[step] + away * rise))
+        found.append((parameters, two_theta, np.broadcast_to(np.exp(profile.slope[j] - away), two_theta.shape)))
+    if not found:
+        nothing = np.empty((0, 0))
+        return nothing, nothing, nothing
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]
 
 
 def _quick_score(two_theta: _Array, slope: _Array, comb: _Comb) -> _Array:
@@ -587,48 +689,95 @@ def _view(scene: _Scene, parameters: _Array) -> tuple[_Array, _Array]:
     return seen.two_theta[0][order], (seen.slope[0] * scene.pixel)[order]
 
 
-def _score(
-    two_theta: _Array, tolerance: _Array, comb: _Comb, view: tuple[_Array, _Array] | None = None
-) -> tuple[float, int]:
-    """Return the log likelihood ratio of the rings seen against rings at random, and how many are matched.
+@dataclass(frozen=True)
+class _Match:
+    """Rings seen against rings expected.
+
+    score : log likelihood ratio against rings at random
+    target : (m,) 2θ that the calibrant gives each ring seen; NaN for those that are nowhere
+    line : (e,) 2θ of what should be seen, rings that are not resolved being one
+    clear : (e,) bool, those that should be seen as well as the others
+    """
+
+    score: float
+    target: _Array
+    line: _Array
+    clear: NDArray[np.bool_]
+
+    @property
+    def matched(self) -> int:
+        return int(np.isfinite(self.target).sum())
+
+
+def _match(rings: _Clusters, comb: _Comb, view: tuple[_Array, _Array] | None = None) -> _Match:
+    """Compare rings seen with those of the calibrant.
 
     A ring of the calibrant in view is detected with probability P, which rises with its intensity over the faintest
     that is seen (chosen for each hypothesis). If detected, it is found at its place with the error of the measurement;
     rings that are nowhere are spread evenly.
     """
-    order = np.argsort(two_theta)
-    two_theta, tolerance = two_theta[order], tolerance[order]
-    lowest, highest = two_theta[0], two_theta[-1]
-    span = highest - lowest
-    if not span > 0:
-        return -np.inf, 0
-    margin = 0.02 * span
-    present = np.nonzero((comb.two_theta > lowest - margin) & (comb.two_theta < highest + margin))[0]
-    if not len(present):
-        return -np.inf, 0
-    rate = len(two_theta) / span
-    expected, intensity = comb.two_theta[present], comb.intensity[present]
-    gap = np.abs(expected[:, None] - two_theta)
-    # Each ring seen belongs to the one nearest, weighed by intensity, so that faint neighbours take no part.
+    order = np.argsort(rings.two_theta)
+    two_theta, slope = rings.two_theta[order], rings.slope[order]
+    nothing = _Match(-math.inf, np.full(len(order), np.nan), np.empty(0), np.empty(0, np.bool_))
+    if len(order) < 2 or not two_theta[-1] > two_theta[0]:
+        return nothing
+    (nodes, pixels), expected, height = _expected(two_theta, slope, comb)
+    if not len(expected):
+        return nothing
+    seen = np.interp(two_theta, nodes, pixels)
+    tolerance = np.hypot(PLACE_ERROR, np.minimum(rings.width[order] / slope, 2.0))
+    rate = len(seen) / (seen[-1] - seen[0])
+    gap = np.abs(expected[:, None] - seen)
     gain = -0.5 * (gap / tolerance) ** 2 - np.log(tolerance * rate * math.sqrt(2 * np.pi))
     gain[gap > 3 * tolerance] = -np.inf
-    owner = np.argmax(gain + 0.3 * np.log(intensity)[:, None], axis=0)
-    best = np.full(len(present), -np.inf)
-    valid = np.isfinite(gain[owner, np.arange(len(two_theta))])
+    # Each ring seen belongs to one that is expected there.
+    owner = np.argmax(gain, axis=0)
+    valid = np.isfinite(gain[owner, np.arange(len(seen))])
+    best = np.full(len(expected), -np.inf)
     np.maximum.at(best, owner[valid], gain[owner[valid], np.nonzero(valid)[0]])
     matched = np.isfinite(best)
-    arc = np.ones(len(present))
-    if view is not None:
-        arc = _arcs(expected, view)
-    relative = intensity / intensity.max()
-    probability = 0.9 * arc / (1.0 + DETECTION_LIMITS[:, None] / relative)
-    # A ring beside one that is matched may be part of it.
-    claimed = np.isin(np.arange(len(two_theta)), np.nonzero(valid)[0])
-    merged = ((gap < 6 * tolerance) & claimed).any(axis=1)
+    line = np.interp(expected, pixels, nodes)
+    arc = np.ones(len(expected)) if view is None else _arcs(line, view)
+    probability = 0.9 * arc / (1.0 + DETECTION_LIMITS[:, None] / height)
     found = np.log(np.maximum(probability, 1e-6)) + np.where(matched, best, 0.0)
-    total = np.where(matched, found, np.where(merged, 0.0, np.log1p(-probability))).sum(axis=1)
-    extra = len(two_theta) - int(matched.sum())
-    return float(total.max() - 0.2 * extra), int(matched.sum())
+    total = np.where(matched, found, np.log1p(-probability)).sum(axis=1)
+    foreign = FOREIGN * np.minimum(rings.count[order][~valid] / 10.0, 1.0).sum()
+    target = np.full(len(order), np.nan)
+    target[order[valid]] = line[owner[valid]]
+    clear = height > 0.3 * DETECTION_LIMITS[int(np.argmax(total))]
+    return _Match(float(total.max() + foreign), target, line, clear)
+
+
+def _expected(two_theta: _Array, slope: _Array, comb: _Comb) -> tuple[tuple[_Array, _Array], _Array, _Array]:
+    """Return what the detection makes of the calibrant's rings, a little beyond the range of the rings seen.
+
+    The detection sees minus the second derivative of the smoothed image; rings that are not resolved are one.
+
+    Returns
+    -------
+    place : (two_theta, pixels across the rings), both rising
+    expected : (e,) pixels across the rings
+    height : (e,) relative to the largest
+    """
+    margin = 0.03 * (two_theta[-1] - two_theta[0])
+    nodes = np.linspace(max(two_theta[0] - margin, 1e-4), two_theta[-1] + margin, 200)
+    across = 1.0 / np.interp(nodes, two_theta, slope)
+    pixels = np.concatenate(([0.0], np.cumsum(0.5 * (across[1:] + across[:-1]) * np.diff(nodes))))
+    inside = (comb.two_theta > nodes[0]) & (comb.two_theta < nodes[-1])
+    where = np.interp(comb.two_theta[inside], nodes, pixels) / RADIAL_STEP
+    n = min(int(pixels[-1] / RADIAL_STEP) + 2, 40_000)
+    low = np.minimum(where.astype(np.int64), n - 2)
+    part = where - low
+    weight = comb.intensity[inside]
+    profile = np.bincount(low, weight * (1 - part), n) + np.bincount(low + 1, weight * part, n)
+    smooth = ndimage.gaussian_filter1d(profile, EXPECTED_WIDTH / RADIAL_STEP, order=2, truncate=4.0, mode="constant")
+    response = -smooth
+    middle = response[1:-1]
+    peak = np.nonzero((middle > response[:-2]) & (middle >= response[2:]) & (middle > 0))[0] + 1
+    left, here, right = response[peak - 1], response[peak], response[peak + 1]
+    shift = 0.5 * (left - right) / np.minimum(left - 2 * here + right, -1e-300)
+    keep = here > 1e-5 * here.max(initial=0.0)
+    return (nodes, pixels), ((peak + shift) * RADIAL_STEP)[keep], (here / here.max(initial=1e-300))[keep]
 
 
 def _arcs(expected: _Array, view: tuple[_Array, _Array]) -> _Array:
@@ -643,29 +792,16 @@ def _arcs(expected: _Array, view: tuple[_Array, _Array]) -> _Array:
     return np.asarray(np.clip(steps * 20, 0.02, 1.0))
 
 
-def _assigned_normal(scene: _Scene, comb: _Comb, use: NDArray[np.bool_], scale: float) -> NormalEquations:
-    target = comb.two_theta[use]
-    middle = 0.5 * (target[1:] + target[:-1])
+def _numbered_rings_normal(places: Places, target: _Array, pixel: float, scale: float) -> NormalEquations:
+    """Return the robust sum of squares of distances, in pixels, from rings at known angles."""
 
     def normal(parameters: _Array) -> Normal:
-        seen = angles(parameters, scene.places, derivatives=True)
+        seen = angles(parameters, places, derivatives=True)
         assert seen.derivatives is not None
-        weight = 1.0 / (seen.slope * scene.pixel)
-        residual = (seen.two_theta - target[np.searchsorted(middle, seen.two_theta)]) * weight
-        return _robust(residual, seen.derivatives * weight[..., None], scale)
+        weight = 1.0 / (seen.slope * pixel)
+        return _robust((seen.two_theta - target) * weight, seen.derivatives * weight[..., None], scale)
 
     return normal
-
-
-def _polished(scene: _Scene, parameters: _Array, comb: _Comb) -> _Array:
-    """Fit geometries to the points, each on the nearest ring."""
-    few = scene.select(_sample(scene, 400))
-    for scale, floor in ((3.0, 0.01), (1.5, 0.003), (0.8, 0.001)):
-        use = comb.intensity > floor
-        if use.sum() < 2:
-            use = np.ones_like(use)
-        parameters, _ = descend(parameters, _assigned_normal(few, comb, use, scale), 8)
-    return parameters
 
 
 # -------------------------------------------------------------------------------------------------- the decision
@@ -686,9 +822,9 @@ def _decide(scene: _Scene, solutions: list[_Solution], calibrant: Calibrant, wav
     explained = float((ring >= 0).mean())
     residual = float(np.sqrt(np.mean(distance[ring >= 0] ** 2))) if (ring >= 0).any() else math.inf
     seen = len(best.rings.two_theta)
-    if best.matched < LEAST_RINGS or best.score < LEAST_SCORE or best.matched < 0.5 * seen:
+    if best.match.matched < LEAST_RINGS or best.score < LEAST_SCORE or best.match.matched < 0.5 * seen:
         raise CalibrationError(
-            f"No geometry explains the rings: the best has {best.matched} of {seen} rings at places of the calibrant.",
+            f"No geometry explains the rings: the best puts {best.match.matched} of {seen} at places of the calibrant.",
             "Check calibrant and energy.",
         )
     if margin < LEAST_MARGIN:
