@@ -8,7 +8,7 @@ import pytest
 from friedel.core.errors import GeometryError
 from friedel.instrument import Calibrant, Detector, Geometry
 from friedel.instrument.geometry_comparison import compared
-from friedel.instrument.geometry_words import aligned, described
+from friedel.instrument.geometry_words import aligned, calibrated, described
 
 GEOMETRY = Geometry(Detector.from_shape((300, 400), 1e-4, 1e-4), 0.1, 0.016, 0.021, 0.02, -0.01, wavelength=3e-11)
 
@@ -98,3 +98,16 @@ def test_words_without_shape_tell_what_can_be_told():
     text = aligned(described(unknown))
     assert "wavelength unknown" in text
     assert "needs the number of pixels" in text
+
+
+def test_errors_in_the_comments_of_a_poni_file_are_shown():
+    text = (
+        "# Nota: old\n# Verdict: rejected\nDistance: 1\n# Nota: C-Order\n# Calibrant: CeO2\n# Verdict: trusted\n"
+        "# Distance error: 8.1e-06 m\n# Rot1 error: 0.0002 rad\n# Tilt: 0.018 +/- 0.0002 rad\nDistance: 0.2\n"
+    )
+    lines = calibrated(text)
+    assert ("Calibration", "Verdict: trusted") in lines
+    assert ("Calibration", "Tilt: 0.018 +/- 0.0002 rad") in lines
+    assert lines[-1] == ("Errors", "distance 8.1e-06 m, rot1 0.0002 rad")
+    assert not any("rejected" in words for _, words in lines)
+    assert calibrated("Distance: 0.2\n") == []

@@ -33,9 +33,9 @@ FIELDS = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3")
 
 
 def places() -> np.ndarray:
-    """Return (distance, poni1, poni2, rot1, rot2, rot3) of 40 geometries, tilted up to 60 degrees."""
+    """Return (distance, poni1, poni2, rot1, rot2, rot3) of 15 geometries, tilted up to 60 degrees."""
     random = np.random.default_rng(4)
-    wide = [random.uniform(0.05, 2.0, 40), *random.uniform(-0.2, 0.2, (2, 40)), *random.uniform(-1.05, 1.05, (3, 40))]
+    wide = [random.uniform(0.05, 2.0, 15), *random.uniform(-0.2, 0.2, (2, 15)), *random.uniform(-1.05, 1.05, (3, 15))]
     return np.stack(wide, axis=1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ from .geometry_formats.placement import Placement, reoriented
 
 CORNERS = {1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left"}
 ROWS_AT_A_TIME = 256
+COMMENT = re.compile(r"^#\s*([^:]+):\s*(.+?)\s*$")
+CALIBRATION = ("Calibrant", "Verdict", "Residual")
 Line = tuple[str, str]
 
 
@@ -32,6 +35,20 @@ def described(geometry: Geometry) -> list[Line]:
         except GeometryError as error:
             lines.append((part.__name__.strip("_"), error.problem))
     return lines
+
+
+def calibrated(text: str) -> list[Line]:
+    """Return what the comments of a PONI file tell of its calibration: verdict, residual, errors.
+
+    Parameters
+    ----------
+    text : str
+        The file; of several calibrations the last one counts, as in reading.
+    """
+    told = [match.groups() for line in text.rpartition("# Nota")[2].splitlines() if (match := COMMENT.match(line))]
+    errors = [f"{key.removesuffix(' error').lower()} {value}" for key, value in told if key.endswith(" error")]
+    lines = [("Calibration", f"{key}: {value}") for key, value in told if key.startswith(CALIBRATION) or "+/-" in value]
+    return lines + ([("Errors", ", ".join(errors))] if errors else [])
 
 
 def aligned(lines: Sequence[Line]) -> str:

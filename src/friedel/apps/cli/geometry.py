@@ -55,11 +55,15 @@ def show(
         Such as 30.5keV, instead of the wavelength.
     """
     from friedel.instrument.geometry_formats import format_named
-    from friedel.instrument.geometry_words import aligned, described
+    from friedel.instrument.geometry_formats.registry import POINTING
+    from friedel.instrument.geometry_words import aligned, calibrated, described
 
     found = _read(file, source, _given(detector, shape, wavelength, energy))
     _say(f"{file}: {format_named(found.format).title}")
-    _say(aligned(described(found.geometry)))
+    lines = described(found.geometry)
+    if found.format in POINTING:
+        lines += calibrated(Path(file).read_text(encoding="utf-8"))
+    _say(aligned(lines))
 
 
 def convert(
@@ -106,6 +110,7 @@ def convert(
     """
     from friedel.instrument.geometry_formats import format_named, write_geometry
     from friedel.instrument.geometry_formats.placement import is_mirrored, reoriented
+    from friedel.instrument.geometry_formats.registry import POINTING
     from friedel.instrument.poni import detector_file
 
     chosen = format_named(to)
@@ -123,7 +128,7 @@ def convert(
     for sentence in lost:
         _warn(f"not in {output}: {sentence}")
     beside = Path(output).with_name(f"{Path(output).stem}_detector.h5")
-    pointed = to in ("pyfai", "dioptas") and detector_file(output) == str(beside.absolute())
+    pointed = to in POINTING and detector_file(output) == str(beside.absolute())
     _say(f"Wrote {output} ({chosen.title}){f' and {beside}, its detector' if pointed else ''}.")
 
 
