@@ -12,6 +12,7 @@ from friedel.core.errors import GeometryError
 
 from .calibrants import Calibrant
 from .geometry import Geometry
+from .geometry_formats.placement import reoriented
 from .geometry_words import Line, aligned
 
 ROWS_AT_A_TIME = 64
@@ -52,7 +53,7 @@ class Comparison:
     distance : float
         Change of the distance along the normal, m.
     tilt : float
-        Angle between the normals of the detectors, degrees.
+        Angle between the beams as the detector sees them, degrees: by how much its tilt differs.
     wavelength : float or None
         Relative change; None if one is not known.
     largest : float
@@ -85,7 +86,7 @@ class Comparison:
             x, y = self.center
             lines.append(("Beam centre", f"{_signed(x, 4)} px in x, {_signed(y, 4)} px in y"))
         lines.append(("Distance", f"{_signed(self.distance * 1e3, 6)} mm"))
-        lines.append(("Tilt", f"{self.tilt:.6f} deg between the normals"))
+        lines.append(("Tilt", f"{self.tilt:.6f} deg between the beams seen from the detector"))
         if self.wavelength is not None:
             lines.append(("Wavelength", f"{_signed(self.wavelength * 1e6, 3)} ppm"))
         row, column = self.place
@@ -112,8 +113,8 @@ def compared(geometry: Geometry, other: Geometry, calibrant: Calibrant | None = 
         If their detectors differ in shape, or neither tells it.
     """
     geometry, other = _of_one_shape(geometry, other)
-    normals = [one.rotation()[:, 2] for one in (geometry, other)]
-    cross = float(np.linalg.norm(np.cross(normals[0], normals[1])))
+    beam, other_beam = (reoriented(one, 3).rotation()[2] for one in (geometry, other))
+    cross = float(np.linalg.norm(np.cross(beam, other_beam)))
     largest, largest_pixels, squares, count, azimuth, place = 0.0, 0.0, 0.0, 0, 0.0, (0, 0)
     mask = geometry.detector.mask()
     for start in range(0, geometry.shape[0], ROWS_AT_A_TIME):
@@ -134,7 +135,7 @@ def compared(geometry: Geometry, other: Geometry, calibrant: Calibrant | None = 
     return Comparison(
         center=_center_change(geometry, other),
         distance=other.distance - geometry.distance,
-        tilt=math.degrees(math.atan2(cross, float(normals[0] @ normals[1]))),
+        tilt=math.degrees(math.atan2(cross, float(beam @ other_beam))),
         wavelength=_wavelength_change(geometry, other),
         largest=math.degrees(largest),
         largest_pixels=largest_pixels,
