@@ -1,8 +1,8 @@
 """Are the standard errors of a refined geometry right? Pulls over realisations of noise.
 
 For each case an image of a calibrant is simulated again and again with other noise (and other grains, where they are
-few); rings are measured and the geometry is refined from a start that is off; then (refined − true)/error of each number
-should scatter with the standard deviation 1 about 0.
+few); rings are measured and the geometry is refined from a start that is off; then (refined − true)/error of each
+number should scatter with the standard deviation 1 about 0.
 
     python benchmarks/calibration_pulls.py [--realisations 200] [--cases small-tilt arcs] [--out results.json]
 """

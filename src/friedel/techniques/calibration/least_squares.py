@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from friedel.core.errors import DataError
 
 from .problem import Problem
-from .scatter import extra_variance
+from .scatter import MEDIAN_SQUARE, extra_variance
 
 _Array = NDArray[np.float64]
 
@@ -21,6 +21,8 @@ CAUCHY = 2.385
 """Half weight at this many standard deviations; used until the parameters are near, since it has no other minima."""
 STEPS = 40
 RING_ROUNDS = 3
+MOST_SCATTER = 4.0
+"""What a ring may scatter more than rings usually do."""
 SETTLED = 1e-3
 """Change of the parameters in standard errors below which the iteration ends."""
 SIGNIFICANT = 3.0
@@ -92,11 +94,15 @@ def fit_points(problem: Problem, names: tuple[str, ...], limits: _Array, robust:
 
 
 def _ring_sigma(problem: Problem, pixels: _Array) -> _Array:
-    """Return errors of the points to which is added what the residuals of their ring scatter beyond them."""
-    variance = problem.sigma**2
-    for ring in np.unique(problem.group):
+    """Return errors of the points to which is added what the residuals of their ring scatter beyond them.
+
+    No more is added than a few times what rings usually scatter: a ring that is somewhere else is an outlier.
+    """
+    variance, groups = problem.sigma**2, np.unique(problem.group)
+    usual = float(np.median([np.median(pixels[problem.group == ring] ** 2) for ring in groups])) / MEDIAN_SQUARE
+    for ring in groups:
         some = problem.group == ring
-        variance[some] += extra_variance(pixels[some] ** 2, problem.sigma[some] ** 2)
+        variance[some] += min(extra_variance(pixels[some] ** 2, problem.sigma[some] ** 2), MOST_SCATTER**2 * usual)
     return np.sqrt(variance)
 
 
