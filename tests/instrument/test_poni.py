@@ -173,3 +173,13 @@ def test_numbers_of_numpy_are_saved_as_plain_ones(tmp_path):
     geometry = Geometry(Detector.named("Pilatus100k"), np.float64(1.0), np.float64(0.5), 0.0)
     geometry.save(tmp_path / "setup.poni")
     assert "Distance: 1.0\n" in (tmp_path / "setup.poni").read_text()
+
+
+def test_displacements_that_are_not_read_are_refused(tmp_path):
+    path = tmp_path / "setup.poni"
+    config = '{"pixel1": 0.000172, "x_offset_file": "dx.cbf", "y_offset_file": "dy.cbf"}'
+    path.write_text(
+        f"poni_version: 2.1\nDetector: Pilatus1M\nDetector_config: {config}\nDistance: 1\nPoni1: 0\nPoni2: 0\n"
+    )
+    with pytest.raises(GeometryError, match=r"dx.cbf and dy.cbf(.|\n)*detector.save"):
+        Geometry.load(path)

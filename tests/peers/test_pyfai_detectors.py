@@ -9,9 +9,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from friedel.instrument import Detector
+from friedel.instrument import Detector, Geometry
+from friedel.instrument.detector_file import corner_table
 from friedel.instrument.models import find_model, models
 from peer_python import run_peer
+from shared_data import shared
 
 pytestmark = pytest.mark.peer
 
@@ -127,3 +129,71 @@ def test_every_detector_has_the_same_invalid_value_and_sensors() -> None:
         assert [material for material, _ in sorted(model.sensors)] == [material for material, _ in sold], name
         np.testing.assert_allclose([t for _, t in sorted(model.sensors)], [t for _, t in sold], err_msg=name)
     assert set(differences) == set(OTHER_DUMMY), differences
+
+
+THEIR_FILES = """
+import json
+from pyFAI.detectors import NexusDetector, detector_factory
+for name in json.loads(str(inputs["names"])):
+    detector = detector_factory(name)
+    detector.save(str(inputs["folder"]) + f"/{name}.h5")
+for name in json.loads(str(inputs["written"])):
+    detector = NexusDetector(str(inputs["folder"]) + f"/ours_{name}.h5")
+    outputs[name + ".mask"] = np.asarray(detector.mask) != 0 if detector.mask is not None else np.zeros(1)
+    outputs[name + ".corners"] = detector.get_pixel_corners()
+    outputs[name + ".numbers"] = np.array([*detector.shape, detector.pixel1, detector.pixel2, detector.CORNERS])
+"""
+
+KINDS = ("Pixirad1", "ImXPadS140", "Xpad_flat", "Maxipix2x2", "Pilatus100k", "Jungfrau")
+
+
+def test_detector_files_go_both_ways(tmp_path) -> None:
+    detectors = {name: Detector.named(name) for name in KINDS}
+    detectors["bent"] = Detector.cylindrical((40, 300), 1e-4, 1e-4, 0.02)
+    for name, detector in detectors.items():
+        detector.save(tmp_path / f"ours_{name}.h5")
+    folder = np.array(str(tmp_path))
+    made = run_peer(THEIR_FILES, names=json.dumps(KINDS), written=json.dumps(list(detectors)), folder=folder)
+    for name, detector in detectors.items():
+        expected = corner_table(detector)
+        np.testing.assert_allclose(made[name + ".corners"], expected, atol=PLACES, err_msg=name)
+        assert np.array_equal(np.broadcast_to(made[name + ".mask"], detector.shape), detector.mask()), name
+        numbers = [*detector.known_shape(), detector.pixel1, detector.pixel2, detector.n_corners]
+        np.testing.assert_allclose(made[name + ".numbers"], numbers, err_msg=name)
+    for name in KINDS:
+        theirs_read = Detector.load(tmp_path / f"{name}.h5")
+        ours = corner_table(detectors[name])
+        other = corner_table(theirs_read)
+        if theirs_read.n_corners == 6:
+            other = np.roll(other[:, :, ::-1], 1, axis=2)
+        np.testing.assert_allclose(other, ours, atol=PLACES, err_msg=name)
+        assert np.array_equal(theirs_read.mask(), detectors[name].mask()), name
+
+
+TAPER = """
+import pyFAI
+from pyFAI.detectors import FReLoN
+from pyFAI.geometry import Geometry
+detector = FReLoN(str(inputs["spline"]))
+Geometry(0.1, 0.05, 0.04, detector=detector, wavelength=1e-10).save(str(inputs["folder"]) + "/theirs.poni")
+ai = pyFAI.load(str(inputs["folder"]) + "/ours.poni")
+outputs["masked"] = detector.calc_mask() != 0
+outputs["name"] = np.array(type(ai.detector).__name__)
+outputs["2th"] = ai.center_array(detector.shape, "2th_rad")
+"""
+
+
+def test_the_taper_of_a_frelon_masks_its_rim(tmp_path) -> None:
+    spline = shared("diffraction", "spline", "frelon21_mar16.spline")
+    text = f'poni_version: 2.1\nDetector: FReLoN\nDetector_config: {{"splineFile": "{spline}"}}\n'
+    place = "Distance: 0.1\nPoni1: 0.05\nPoni2: 0.04\nWavelength: 1e-10\n"
+    (tmp_path / "given.poni").write_text(text + place)
+    ours = Geometry.load(tmp_path / "given.poni")
+    ours.save(tmp_path / "ours.poni")
+    made = run_peer(TAPER, spline=np.array(str(spline)), folder=np.array(str(tmp_path)))
+    assert ours.detector.name == "FReLoN" == str(made["name"])
+    assert ours.detector.mask().sum() > 70_000
+    # The displacement of theirs is in single precision: a pixel at the border may fall to either side.
+    assert (ours.detector.mask() != made["masked"]).sum() < 5
+    np.testing.assert_allclose(ours.center_array("2th_rad"), made["2th"], atol=1e-6)
+    assert Geometry.load(tmp_path / "theirs.poni") == ours == Geometry.load(tmp_path / "ours.poni")

@@ -326,6 +326,8 @@ class SplineDistortion(PixelShapes):
         Displacement along x and y in pixels: knots along x, knots along y, and coefficients (x, y).
     path : str
         File that they come from.
+    inside_only : bool
+        Whether pixels that are displaced beyond the array are masked: those at the rim of a taper see none of it.
     """
 
     DEGREE = 3
@@ -339,8 +341,9 @@ class SplineDistortion(PixelShapes):
         y_spline: tuple[_Array, _Array, _Array],
         *,
         path: str = "",
+        inside_only: bool = False,
     ) -> None:
-        self.path = path
+        self.path, self.inside_only = path, inside_only
         self._shape = (int(shape[0]), int(shape[1]))
         self.pixel1, self.pixel2 = float(pixel1), float(pixel2)
         self._splines = {"x": self._checked(x_spline), "y": self._checked(y_spline)}
@@ -362,6 +365,21 @@ class SplineDistortion(PixelShapes):
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self._shape
+
+    def masked_outside(self) -> SplineDistortion:
+        """Return the same pixels, of which those that are displaced beyond the array are masked."""
+        splines = self._splines["x"], self._splines["y"]
+        return SplineDistortion(self._shape, self.pixel1, self.pixel2, *splines, path=self.path, inside_only=True)
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Return which pixels are displaced beyond the array, if these are to be masked."""
+        return self._outside if self.inside_only else None
+
+    @cached_property
+    def _outside(self) -> NDArray[np.bool_]:
+        p1, p2, _ = self.centers(slice(None))
+        y, x = p1 / self.pixel1, p2 / self.pixel2
+        return (y < 0) | (y > self._shape[0]) | (x < 0) | (x > self._shape[1])
 
     def displacement(self, y: _Array, x: _Array) -> tuple[_Array, _Array]:
         """Return (Dy, Dx) in pixels where rows at `y` and columns at `x` (pixels) cross, each (y, x)."""
@@ -403,6 +421,8 @@ class SplineDistortion(PixelShapes):
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return pixel sizes, shape, knots and coefficients."""
         found = {"shape": np.asarray(self._shape), "pixel": np.asarray([self.pixel1, self.pixel2])}
+        if self.inside_only:
+            found["inside_only"] = np.asarray(True)
         for axis, parts in self._splines.items():
             found |= dict(zip(_spline_names(axis), parts, strict=True))
         return found
@@ -416,7 +436,8 @@ class SplineDistortion(PixelShapes):
         )
         rows, columns = (int(size) for size in arrays["shape"])
         pixel1, pixel2 = (float(size) for size in arrays["pixel"])
-        return cls((rows, columns), pixel1, pixel2, along_x, along_y, path=path)
+        inside_only = bool(arrays.get("inside_only", False))
+        return cls((rows, columns), pixel1, pixel2, along_x, along_y, path=path, inside_only=inside_only)
 
 
 def _spline_names(axis: str) -> tuple[str, str, str]:

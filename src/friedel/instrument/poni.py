@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 NEWEST_READ = 3.0
 PARAMETERS = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3")
 FILE_KEYS = ("splineFile", "splinefile", "filename")
+OFFSET_KEYS = ("x_offset_file", "y_offset_file")
+TAPERED = "FReLoN"
+"""The model whose spline masks what it displaces beyond the array."""
 """Where a detector's configuration names the file that describes its pixels."""
 LARGEST_FILE = 16 * 1024**2
 
@@ -146,7 +149,7 @@ def _detector(path: str | Path, entries: dict[str, str], version: float) -> Dete
     name = entries.get("detector", GENERIC)
     spline = entries.get("splinefile", "None")
     if spline.casefold() not in ("none", "null", ""):
-        return _from_file(path, spline)
+        return _tapered(_from_file(path, spline), name)
     if version < 2:
         if is_detector_file(name):
             return _from_file(path, name)
@@ -170,8 +173,14 @@ def configured_detector(path: str | Path, name: str, text: str) -> Detector:
             f"{path}: Detector_config is {text!r}: {error}.",
             'Give JSON like {"pixel1": 0.000172, "pixel2": 0.000172, "orientation": 3}.',
         ) from None
+    offsets = [str(config[key]) for key in OFFSET_KEYS if config.get(key)]
+    if offsets:
+        raise GeometryError(
+            f"{path}: the pixels are displaced by {' and '.join(offsets)}, which friedel does not read.",
+            "Save the detector with pyFAI (detector.save) and give that file as Detector.",
+        )
     if file or is_detector_file(name):
-        detector = _from_file(path, str(file or name))
+        detector = _tapered(_from_file(path, str(file or name)), name)
         orientation = orientation or detector.orientation
         sensor = sensor or detector.sensor
     else:
@@ -186,6 +195,13 @@ def _in_format(detector: Detector, shape: tuple[int, int]) -> Detector:
         return detector.with_shape(shape)
     except GeometryError:
         return detector  # the entry is of the unbinned detector; frames are compared with the detector later
+
+
+def _tapered(detector: Detector, name: str) -> Detector:
+    """Return a detector that a spline describes as the model of that name, which may mask the rim of its taper."""
+    if name.casefold() != TAPERED.casefold() or not isinstance(detector.pixels, SplineDistortion):
+        return detector
+    return replace(detector, name=TAPERED, pixels=detector.pixels.masked_outside())
 
 
 def _from_file(path: str | Path, name: str) -> Detector:
@@ -345,6 +361,8 @@ def _described_by_file(pixels: PixelShapes) -> tuple[str, dict[str, Any]]:
             'Write them first: detector = detector.save("detector.h5").',
         )
     if isinstance(pixels, SplineDistortion):
-        sizes = {"pixel1": pixels.pixel1, "pixel2": pixels.pixel2}
+        sizes: dict[str, Any] = {"pixel1": pixels.pixel1, "pixel2": pixels.pixel2}
+        if pixels.inside_only:
+            return TAPERED, sizes | {"splineFile": pixels.path}
         return GENERIC, sizes | {"max_shape": list(pixels.shape), "splineFile": pixels.path}
     return "NexusDetector", {"filename": pixels.path}

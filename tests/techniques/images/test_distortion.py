@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from friedel.core.context import Context
-from friedel.core.errors import DataError, OutputError, ParameterError
+from friedel.core.errors import DataError, GeometryError, OutputError, ParameterError
 from friedel.instrument import Detector, Geometry, PixelTable
 from friedel.instrument.detector_file import corner_table
 from friedel.io import open_dataset, open_frames, read_image, write_image
@@ -219,3 +219,18 @@ def test_what_cannot_be_done_is_told(tmp_path, detector_file):
     Geometry(Detector.from_shape((5, 6), PIXEL), 0.1, 0, 0).save(tmp_path / "plain.poni")
     with pytest.raises(ParameterError, match="not distorted"):
         execute(undistort, frames=scan, detector=tmp_path / "plain.poni")
+
+
+def test_hexagons_go_to_the_grid_and_keep_their_counts() -> None:
+    detector = Detector.hexagonal((12, 10), 1e-4)
+    grid = Grid.of(detector, resize=True)
+    overlap = Overlap.build(detector, grid)
+    shares = np.bincount(overlap.owners(), overlap.shares.weights, 120)
+    np.testing.assert_allclose(shares, 1.0, atol=1e-6)
+    inner = overlap.coverage()[2:-2, 2:-2]
+    np.testing.assert_allclose(inner, 1.0, atol=1e-5)
+
+
+def test_a_bent_plate_has_no_image_in_a_plane() -> None:
+    with pytest.raises(GeometryError, match="one plane"):
+        Grid.of(Detector.cylindrical((12, 10), 1e-4, 1e-4, 0.1))

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from friedel.core.errors import DataError
+from friedel.core.errors import DataError, GeometryError
 from friedel.instrument import Detector
 from friedel.kernels.marks import widened
 from friedel.kernels.scatter import PixelMap, Scatter
@@ -46,8 +46,21 @@ class Grid:
 
     @classmethod
     def of(cls, detector: Detector, resize: bool = False) -> Grid:
-        """Return the grid of the detector's shape, or one that holds all its pixels."""
+        """Return the grid of the detector's shape, or one that holds all its pixels.
+
+        Raises
+        ------
+        GeometryError
+            If the pixels do not lie in one plane.
+        DataError
+            If all pixels are masked.
+        """
         shape = detector.known_shape()
+        if detector.pixels is not None and detector.displaced and not detector.pixels.flat:
+            raise GeometryError(
+                f"The pixels of {detector.name} do not lie in one plane: no grid in a plane has their images.",
+                "Integrate them as they are.",
+            )
         if not resize:
             return cls(shape)
         good = ~detector.mask()
