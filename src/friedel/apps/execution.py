@@ -113,7 +113,7 @@ def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tu
         from friedel.io.images import IMAGE_ENDINGS
 
         # Images and geometries hold no description of how they were made.
-        stored = output and Path(output).suffix.lower() not in (*IMAGE_ENDINGS, ".poni")
+        stored = output and Path(output).suffix.lower() not in (*IMAGE_ENDINGS, ".poni", ".json")
         write_report(output if stored else result, report, usage=usage, overwrite=overwrite)
     refuse_failed(result)
     return result, usage

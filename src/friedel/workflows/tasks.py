@@ -10,6 +10,7 @@ from friedel.core.parameters import Argument, FilePath, NameOrPath, Parameters
 from friedel.core.tasks import task
 from friedel.techniques.integration.tasks import Integration, Live
 
+from .calibration.goniometer_tasks import calibrate_goniometer as calibrate_goniometer
 from .calibration.tasks import calibrate as calibrate
 from .calibration.tasks import calibrate_assign as calibrate_assign
 from .calibration.tasks import calibrate_detect as calibrate_detect

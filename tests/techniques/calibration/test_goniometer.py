@@ -131,7 +131,7 @@ def test_the_images_tell_which_way_a_motor_turns(arm: list[Scene]) -> None:
 def test_positions_of_something_else_are_refused(arm: list[Scene]) -> None:
     model = model_at([0.0, 91.0, 47.0, 160.0], {"nu": "rot1"}, rot1_per_nu=math.pi / 180)
     start = Start(goniometer({"nu": "rot1"}, ARM).geometry({"nu": 0.0}), 0)
-    with pytest.raises(CalibrationError, match=r"rot1_per_nu|on one image only"):
+    with pytest.raises(CalibrationError, match=r"rot1_per_nu|of 4 images only"):
         calibrate_goniometer(arm, model, HEXABORIDE, start)
 
 

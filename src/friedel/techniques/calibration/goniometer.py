@@ -163,15 +163,16 @@ def calibrate_goniometer(
     Raises
     ------
     CalibrationError
-        If no slope explains the images, or rings are measured on the first image only.
+        If no slope explains the images, or hardly more images agree with one another than are left out.
     """
     work = _Work(scenes, calibrant, choices or Choices(), threads, tell)
     values = first_values(scenes, model, calibrant, start)
     values, points, left_out = work.grow(model, values, start)
-    if len(points) < 2 <= len(scenes):
+    # Some slope puts the rings of any two images where they are.
+    if left_out and len(points) <= len(left_out) + 1:
         reasons = "; ".join(f"image {number}: {reason}" for number, reason in left_out.items())
         raise CalibrationError(
-            f"Rings are where the formulas have them on one image only. {reasons}.",
+            f"Rings are where the formulas have them on {len(points)} of {len(scenes)} images only. {reasons}.",
             "Check positions, expressions and the start; start from another image, or give slopes with --start.",
         )
     refinement, joined = work.settle(model, values, points, rounds)

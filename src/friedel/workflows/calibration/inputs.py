@@ -56,7 +56,20 @@ def read_scene(parameters: Images, paths: Sequence[str], detector: Detector) -> 
             count += 1
     if total is None or invalid is None:
         raise DataError("There is no image.", "Give one or more.")
-    mask = invalid | detector.with_shape(total.shape).mask()
+    return _corrected(parameters, total, invalid, count, detector)
+
+
+def frame_scene(parameters: Images, frame: NDArray[Any], detector: Detector) -> Scene:
+    """Correct one frame of a series."""
+    bad = _invalid(frame, detector)
+    return _corrected(parameters, np.where(bad, 0, frame).astype(np.float64), bad, 1, detector)
+
+
+def _corrected(
+    parameters: Images, total: NDArray[Any], invalid: NDArray[np.bool_], count: int, detector: Detector
+) -> Scene:
+    """Return the sum of `count` frames without dark, divided by the flat, with all masks."""
+    mask = invalid | detector.with_shape((total.shape[0], total.shape[1])).mask()
     if parameters.mask is not None:
         mask = mask | _same_shape(read_mask(parameters.mask), total, parameters.mask)
     if parameters.dark is not None:
