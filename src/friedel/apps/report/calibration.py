@@ -149,7 +149,7 @@ def _drawn_rings(result: xr.Dataset) -> _Array:
 def draw_cake(style: Style, result: xr.Dataset) -> Figure:
     """Draw the cake with marks where rings should be."""
     cake = result["cake"]
-    radial, azimuth = cake["radial"].values, cake["azimuth"].values
+    radial, azimuth = cake["cake_radial"].values, cake["azimuth"].values
     figure = new_figure(4.6)
     axes = figure.subplots()
     values = np.asarray(cake.values, float)
@@ -179,7 +179,7 @@ def draw_cake(style: Style, result: xr.Dataset) -> Figure:
             )
     axes.set_xlim(limits[0], limits[1])
     axes.set_ylim(limits[2], limits[3])
-    axes.set_xlabel(axis_label(cake["radial"]))
+    axes.set_xlabel(axis_label(cake["cake_radial"]))
     axes.set_ylabel(axis_label(cake["azimuth"]))
     apply_style(figure, style)
     return figure

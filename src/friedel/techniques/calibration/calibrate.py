@@ -79,6 +79,7 @@ def calibrate_images(
     fixed: Sequence[str] = (),
     bounds: Mapping[str, tuple[float, float]] | None = None,
     own: Sequence[str] = (),
+    parallax: bool | None = None,
     rounds: int = ROUNDS,
     reference: Geometry | None = None,
     threads: int = 1,
@@ -97,6 +98,8 @@ def calibrate_images(
         Where to start from; without one the geometry of each image is searched for.
     free, fixed, bounds, own
         See `refine`.
+    parallax : bool, optional
+        Whether pixels count as where their rays enter the sensor; by default as `start` says, or not.
     rounds : int
         How often rings are measured and the geometry refined, at most.
     reference : Geometry, optional
@@ -129,6 +132,8 @@ def calibrate_images(
     if wavelength is None and start is None and free is None:
         free = (*_default_free(geometries, own), "wavelength")
     geometries = _sharing(geometries, own)
+    if parallax is not None:
+        geometries = tuple(replace(geometry, parallax=parallax) for geometry in geometries)
     points, refinement = _measured(
         scenes, geometries, calibrant, free, fixed, bounds or {}, own, max(rounds, 1), threads, tell
     )

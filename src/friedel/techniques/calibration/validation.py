@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from friedel.core.errors import InputError
 from friedel.instrument import Calibrant, Geometry
 
-from .derived import Quantity, derived_quantities
+from .derived import derived_quantities
 from .findings import Finding, Verdict, verdict_of
 from .points import ControlPoints
+from .problem import Problem
 from .refinement import Refinement, refine
 from .visible_rings import VisibleRings
 
@@ -38,6 +39,8 @@ BIASED = 0.25
 """Pixels beyond which a ring, or a wave round the beam, is off."""
 SIGNIFICANT = 5.0
 """Standard errors from which a bias counts."""
+MANY_POINTS = 0.15
+"""Part of all points on rings that are off from which it casts doubt on the geometry."""
 SCATTERED, LOST = 2.0, 6.0
 """Pixels of scatter (root mean square) from which a calibration is doubtful, or failed."""
 UNREPEATABLE = 3.0
@@ -48,6 +51,9 @@ IMPRECISE = 0.01
 """Relative standard error of the distance from which it is called imprecise."""
 IMPRECISE_CENTER = 2.0
 """The same of the beam centre, pixels."""
+BENT, BENT_ERRORS = 0.1, 3.0
+"""Pixels, and standard errors, from which a bend of the residuals over the angle is worth a word."""
+FEWEST_FOR_TREND = 6
 POINTS_OF_A_MODULE = 8
 MODULES_APART = 0.4
 """Part of all residuals that modules make by being displaced, from which it is said."""
@@ -214,6 +220,7 @@ def validate(
     findings = [
         *_about_fit(points, refinement),
         *_about_rings(points, refinement, calibrant, rings),
+        *_about_trend(rings, refinement),
         *_about_waves(waves),
         *_about_modules(points, refinement),
         *_about_parameters(refinement),
@@ -298,39 +305,57 @@ def wave(azimuth: _Array, refinement: Refinement, harmonic: int) -> Wave:
 def repetition(
     points: ControlPoints, refinement: Refinement, calibrant: Calibrant, azimuth: _Array
 ) -> tuple[Repeated, ...]:
-    """Refine without one sector of the points after the other; return what changes by how much."""
-    whole = [_derived(refinement, number) for number in range(len(refinement.geometries))]
+    """Refine without one sector of the points after the other; return what changes by how much.
+
+    So near the solution the model is linear: leaving points out moves it by one step of Gauss and Newton.
+    """
     used = np.flatnonzero(refinement.used & np.isfinite(azimuth))
     if used.size < 4 * GROUPS or not refinement.free:
         return ()
     order = used[np.argsort(azimuth[used], kind="stable")]
-    group = np.full(len(points), -1)
-    group[order] = np.arange(order.size) * GROUPS // order.size
-    found: list[list[dict[str, Quantity]]] = []
-    for left_out in range(GROUPS):
-        kept = (group >= 0) & (group != left_out)
-        try:
-            again = refine(points.select(kept), refinement.model, calibrant, free=refinement.free)
-        except InputError:
-            return ()
-        found.append([_derived(again, number) for number in range(len(again.geometries))])
-    return tuple(
-        _repeated(image, name, whole[image][name], [one[image].get(name) for one in found], len(whole) > 1)
-        for image in range(len(whole))
-        for name in whole[image]
-    )
+    steps = _steps_without(points, refinement, calibrant, order)
+    if steps is None:
+        return ()
+    several = len(refinement.geometries) > 1
+    found: list[Repeated] = []
+    for image, geometry in enumerate(refinement.geometries):
+        whole = derived_quantities(geometry, refinement.field_covariance(image))
+        parts = [derived_quantities(refinement.model.geometries(refinement.values + step)[image]) for step in steps]
+        for name, quantity in whole.items():
+            if name == "tilt_plane":  # a direction that means nothing at small tilts
+                continue
+            values = np.array([part[name].value for part in parts])
+            spread = math.sqrt((GROUPS - 1) / GROUPS * float(np.sum((values - values.mean()) ** 2)))
+            shown = f"{name}[{image}]" if several else name
+            found.append(Repeated(shown, quantity.value, quantity.error, spread, quantity.unit))
+    return tuple(found)
 
 
-def _derived(refinement: Refinement, image: int) -> dict[str, Quantity]:
-    """Return the well-determined quantities but for the direction of the tilt, which means nothing at small tilts."""
-    found = refinement.derived(image)
-    return {name: quantity for name, quantity in found.items() if name != "tilt_plane"}
-
-
-def _repeated(image: int, name: str, whole: Quantity, parts: Sequence[Quantity | None], several: bool) -> Repeated:
-    values = np.array([math.nan if part is None else part.value for part in parts])
-    spread = math.sqrt((GROUPS - 1) / GROUPS * float(np.sum((values - values.mean()) ** 2)))
-    return Repeated(f"{name}[{image}]" if several else name, whole.value, whole.error, spread, whole.unit)
+def _steps_without(
+    points: ControlPoints, refinement: Refinement, calibrant: Calibrant, order: NDArray[np.intp]
+) -> list[_Array] | None:
+    """Return how all parameters move when one group of `order` (points by azimuth) after the other is left out."""
+    problem = Problem.of(points.select(order), refinement.model, calibrant)
+    chosen = order[problem.rows]
+    offset, jacobian, slope = problem.evaluate(refinement.values)
+    places = [refinement.names.index(name) for name in refinement.free]
+    scales = refinement.model.scales(refinement.values)[places]
+    root = np.sqrt(refinement.weights[chosen]) / (slope * np.hypot(problem.sigma, refinement.rms))
+    design, residual = jacobian[:, places] * scales * root[:, None], offset * root
+    group = problem.rows * GROUPS // order.size
+    steps = []
+    try:
+        whole = np.linalg.solve(design.T @ design, design.T @ residual)
+        for left_out in range(GROUPS):
+            kept = group != left_out
+            some = design[kept]
+            part = np.linalg.solve(some.T @ some, some.T @ residual[kept])
+            step = np.zeros(len(refinement.names))
+            step[places] = (whole - part) * scales
+            steps.append(step)
+    except np.linalg.LinAlgError:
+        return None
+    return steps
 
 
 def compare(geometry: Geometry, other: Geometry) -> Comparison:
@@ -397,12 +422,47 @@ def _about_rings(points: ControlPoints, refinement: Refinement, calibrant: Calib
             f"{rings.number[worst]} by {rings.mean[worst]:+.2f} pixels."
         )
         advice = "Check calibrant and energy; refine the wavelength or the parallax if they are not known well."
-        findings.append(Finding("rings", "doubtful", text, advice))
+        part = rings.count[off].sum() / max(rings.count.sum(), 1)
+        # One ring of many is off where another one, or a spot, lies in it.
+        findings.append(Finding("rings", "doubtful" if part > MANY_POINTS else "good", text, advice))
     elif len(rings.number):
         largest = float(np.nanmax(np.abs(rings.mean)))
         findings.append(Finding("rings", "good", f"No ring is off by more than {largest:.2f} pixels."))
     findings += _about_ring_numbers(points, refinement, calibrant, rings)
     return findings
+
+
+def trend(rings: Groups) -> tuple[float, float]:
+    """Return by how much a parabola through the ring means bends over the range of 2θ, and its error, pixels."""
+    known = np.isfinite(rings.mean) & (rings.error > 0) & (rings.count > 3)
+    if known.sum() < FEWEST_FOR_TREND:
+        return 0.0, math.inf
+    place = rings.place[known]
+    x = (2.0 * place - place.max() - place.min()) / max(float(np.ptp(place)), 1e-12)
+    design = np.stack([np.ones(x.size), x, x * x], axis=1) / rings.error[known, None]
+    normal = np.linalg.inv(design.T @ design)
+    bend = float((normal @ design.T @ (rings.mean[known] / rings.error[known]))[2])
+    scatter = (
+        design @ (normal @ design.T @ (rings.mean[known] / rings.error[known])) - rings.mean[known] / rings.error[known]
+    )
+    inflation = max(1.0, float(np.sqrt(np.mean(scatter**2))))
+    return bend, math.sqrt(normal[2, 2]) * inflation
+
+
+def _about_trend(rings: Groups, refinement: Refinement) -> list[Finding]:
+    bend, error = trend(rings)
+    if not abs(bend) > max(BENT, BENT_ERRORS * error):
+        return []
+    text = (
+        f"The residuals follow the angle: rings at the ends of the range lie {bend:+.2f} pixels from where those in "
+        "its middle do."
+    )
+    geometry = refinement.geometries[0]
+    if geometry.parallax:
+        advice = "Check the energy and the thickness of the sensor."
+    else:
+        advice = "Thick sensors do that: try --sensor CdTe,1mm --parallax (or what yours is); or check the energy."
+    return [Finding("angle", "doubtful" if abs(bend) > 2 * BIASED else "good", f"{text} {advice}", advice)]
 
 
 def _about_ring_numbers(

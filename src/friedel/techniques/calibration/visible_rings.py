@@ -171,22 +171,35 @@ def _peaks(pattern: _Array, noise: _Array) -> tuple[NDArray[np.intp], _Array, _A
     How high a peak rises above the higher of the two valleys beside it does not ask what the background is: the edge of
     a beam stop is no peak.
     """
-    from scipy.signal import find_peaks, peak_widths
-
     known = np.isfinite(pattern)
     if known.sum() < FEWEST_STEPS:
         return np.zeros(0, np.intp), np.zeros(0), np.zeros(0)
     places = np.arange(pattern.size)
     filled = np.interp(places, places[known], pattern[known])
-    found, measures = find_peaks(filled, prominence=0.0)
-    heights = measures["prominences"]
     # Counting noise, and what single spots make of it, as neighbours show it.
     scatter = median_filter(np.abs(np.diff(filled, append=filled[-1])), SCATTER_STEPS, mode="nearest")
-    clear = heights > CLEAR * np.maximum(np.where(known, noise, np.inf)[found], scatter[found])
-    clear &= heights > LOWEST_PEAK * heights.max(initial=0.0)
-    found, heights = found[clear], heights[clear]
-    half = 0.5 * peak_widths(filled, found)[0] if found.size else np.zeros(0)
-    return np.asarray(found), np.asarray(heights), np.asarray(half)
+    threshold = CLEAR * np.maximum(np.where(known, noise, np.inf), scatter)
+    top = 1 + np.flatnonzero((filled[1:-1] > filled[:-2]) & (filled[1:-1] >= filled[2:]))
+    top = top[filled[top] - filled.min() > threshold[top]]
+    measured = [_prominence(filled, int(place)) for place in top]
+    heights = np.array([height for height, _ in measured])
+    half = np.array([width for _, width in measured])
+    clear = (heights > threshold[top]) & (heights > LOWEST_PEAK * heights.max(initial=0.0))
+    return top[clear], heights[clear], half[clear]
+
+
+def _prominence(values: _Array, place: int) -> tuple[float, float]:
+    """Return by how much a maximum rises above the higher of the valleys beside it, and its half width there, steps."""
+    top = values[place]
+    left, right = values[:place][::-1], values[place + 1 :]
+    sides = []
+    for side in (left, right):
+        higher = np.flatnonzero(side > top)
+        sides.append(side[: higher[0]] if higher.size else side)
+    height = float(top - max(side.min() if side.size else top for side in sides))
+    level = top - 0.5 * height
+    reach = [int(below[0]) + 0.5 if (below := np.flatnonzero(side < level)).size else side.size for side in sides]
+    return height, 0.5 * float(sum(reach))
 
 
 def _nearest(places: _Array, others: _Array) -> _Array:

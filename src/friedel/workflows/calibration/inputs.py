@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from friedel.core.errors import DataError, ParameterError
 from friedel.core.quantities import parse_energy, parse_wavelength
 from friedel.core.units import wavelength_from_energy
-from friedel.instrument import Detector, Geometry
+from friedel.instrument import Detector, Geometry, Sensor
 from friedel.instrument.models import models_of_shape
 from friedel.io.frames import expand, open_frames
 from friedel.io.images import read_image, read_mask
 from friedel.techniques.calibration.calibrate import Scene
 
-from .tasks import Images, Setup
+from .tasks import Images, SensorOptions, Setup
 
 DEAD_FLAT = 0.05
 """Pixels whose flat field is below this part of its median are excluded."""
@@ -154,6 +154,28 @@ def load_start(path: str, orientation: int | None, shape: tuple[int, int] | None
     if orientation is not None:
         geometry = replace(geometry, detector=replace(geometry.detector, orientation=orientation))
     return geometry if shape is None else geometry.for_shape(shape)
+
+
+def with_sensor(detector: Detector, parameters: SensorOptions) -> Detector:
+    """Return the detector with the sensor that was given.
+
+    Raises
+    ------
+    ParameterError
+        If a correction for parallax is asked for and nothing tells the sensor.
+    """
+    if parameters.sensor is not None:
+        detector = replace(detector, sensor=Sensor.parse(parameters.sensor))
+    if parameters.parallax and detector.sensor is None:
+        raise ParameterError("parallax needs the sensor of the detector.", "Give --sensor: CdTe,1mm.")
+    return detector
+
+
+def started(path: str, shape: tuple[int, int] | None, orientation: int | None, parameters: SensorOptions) -> Geometry:
+    """Return a geometry to start from, with the sensor and the parallax that were asked for."""
+    geometry = load_start(path, orientation, shape)
+    geometry = replace(geometry, detector=with_sensor(geometry.detector, parameters))
+    return geometry if parameters.parallax is None else replace(geometry, parallax=parameters.parallax)
 
 
 def parse_bounds(texts: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -24,6 +24,7 @@ _Array = NDArray[np.float64]
 PICTURE = 900
 """Pixels along the longer side of the picture of the image."""
 FEWEST_BINS, MOST_BINS = 200, 3000
+CAKE_RADIAL, CAKE_AZIMUTH = 1200, 360
 CURVE_STEPS = 360
 MOST_CURVES = 60
 """Rings that are drawn on the image, the strongest."""
@@ -191,22 +192,21 @@ def _add_pictures(dataset: xr.Dataset, scene: Scene, geometry: Geometry, calibra
     """Add pattern, cake, image and the rings on it."""
     _add_image(dataset, scene)
     bins = int(np.clip(_radial_pixels(geometry), FEWEST_BINS, MOST_BINS))
-    integrator = Integrator(geometry, npt=bins, unit="2th_deg", mask=scene.mask, error_model="azimuthal")
-    pattern = integrator.integrate1d(scene.image, threads=threads)
-    cake = integrator.integrate2d(scene.image, npt_azimuth=360, threads=threads)
-    pattern_axis, cake_axis = pattern["radial"], cake["radial"]
-    dataset["pattern"] = ("radial", pattern["intensity"].values, pattern["intensity"].attrs)
-    dataset["pattern_errors"] = ("radial", pattern["intensity_errors"].values, pattern["intensity_errors"].attrs)
-    dataset.coords["radial"] = pattern_axis.variable
-    shared = cake_axis.size == pattern_axis.size and np.allclose(cake_axis, pattern_axis, rtol=1e-9)
-    image = cake["intensity"].values.astype(np.float32)
-    if not shared:
-        image = np.stack([np.interp(pattern_axis, cake_axis, row) for row in image]).astype(np.float32)
-    dataset["cake"] = (("azimuth", "radial"), image, cake["intensity"].attrs)
+    common = {"unit": "2th_deg", "mask": scene.mask}
+    pattern = Integrator(geometry, npt=bins, splitting="bbox", error_model="poisson", **common).integrate1d(
+        scene.image, threads=threads
+    )
+    cake = Integrator(geometry, npt=min(bins, CAKE_RADIAL), splitting="none", **common).integrate2d(
+        scene.image, npt_azimuth=CAKE_AZIMUTH, threads=threads
+    )
+    dataset["pattern"] = pattern["intensity"]
+    dataset["pattern_errors"] = pattern["intensity_errors"]
+    dataset["cake"] = (("azimuth", "cake_radial"), cake["intensity"].values, cake["intensity"].attrs)
+    dataset.coords["cake_radial"] = ("cake_radial", cake["radial"].values, cake["radial"].attrs)
     dataset.coords["azimuth"] = cake["azimuth"].variable
     if geometry.wavelength is None:
         return
-    low, high = float(pattern_axis.min()), float(pattern_axis.max())
+    low, high = float(dataset["radial"].min()), float(dataset["radial"].max())
     rings = calibrant.rings(geometry.wavelength, min(math.pi, math.radians(high)))
     inside = np.degrees(rings.two_theta) >= low
     attributes = {"units": "deg", "long_name": f"2θ of the rings of {calibrant.name}"}

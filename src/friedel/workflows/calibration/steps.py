@@ -17,7 +17,7 @@ from friedel.techniques.calibration.search import find_geometry
 from friedel.techniques.calibration.validation import validate
 
 from .files import outputs_of, write_geometries, write_result
-from .inputs import files_of, find_detector, first_shape, load_start, parse_bounds, read_scene, wavelength_of
+from .inputs import files_of, find_detector, first_shape, load_start, parse_bounds, read_scene, started, wavelength_of
 from .result import calibration_dataset
 from .tables import (
     as_columns,
@@ -119,7 +119,7 @@ def calibrate_refine(parameters: RefineGeometry, context: Context) -> xr.Dataset
     refuse_existing([*geometry_files, result_file], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
     points = read_control_points(parameters.points)
-    start = Geometry.load(parameters.geometry)
+    start = started(parameters.geometry, None, None, parameters)
     usual = ("distance", "poni1", "poni2", "rot1", "rot2")
     free = tuple(dict.fromkeys([*usual, *parameters.free])) if parameters.free else None
     refinement = refine(

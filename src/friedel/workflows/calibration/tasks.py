@@ -24,6 +24,15 @@ class Setup(Parameters):
     """Wavelength, such as 0.4065A; instead of the energy. With neither it is found like the rest."""
 
 
+class SensorOptions(Parameters):
+    """What stops the photons."""
+
+    sensor: str | None = None
+    """Sensor of the detector: material and thickness, CdTe,1mm; by default as the geometry says."""
+    parallax: bool | None = None
+    """Whether pixels count as where their rays enter the sensor; by default as the geometry says. Needs the sensor."""
+
+
 class Images(Parameters):
     """Images, and which of their pixels count."""
 
@@ -48,7 +57,7 @@ class Refining(Parameters):
     """Limits of parameters in m and rad, such as dist=0.1,0.3."""
 
 
-class Calibrate(Images, Setup, Refining):
+class Calibrate(Images, Setup, SensorOptions, Refining):
     """Find the geometry of a detector from images of a calibrant, without a guess, and say how far to trust it.
 
     Points on rings are found, the geometry that explains them is searched for, the rings are measured and the geometry
@@ -128,7 +137,7 @@ class ExtractRings(Images):
     """Whether a file that exists may be replaced."""
 
 
-class RefineGeometry(Refining):
+class RefineGeometry(SensorOptions, Refining):
     """Refine a geometry to control points whose rings are known, by least squares."""
 
     points: Annotated[FilePath, Argument(positional=True)]

@@ -15,7 +15,17 @@ from friedel.techniques.calibration.calibrate import Calibration, Scene, calibra
 from friedel.techniques.calibration.detection import detect
 
 from .files import outputs_of, write_geometries, write_result
-from .inputs import files_of, find_detector, first_shape, load_start, parse_bounds, read_scene, wavelength_of
+from .inputs import (
+    files_of,
+    find_detector,
+    first_shape,
+    load_start,
+    parse_bounds,
+    read_scene,
+    started,
+    wavelength_of,
+    with_sensor,
+)
 from .result import calibration_dataset, failed_dataset
 from .tables import refuse_existing
 from .tasks import Calibrate
@@ -33,10 +43,11 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
     start = None
     if parameters.geometry is not None:
         parameters.refuse(("detector",), "the geometry tells it")
-        start = load_start(parameters.geometry, parameters.orientation, shape)
+        start = started(parameters.geometry, shape, parameters.orientation, parameters)
     detector = (
         start.detector if start is not None else find_detector(parameters.detector, parameters.orientation, shape)
     )
+    detector = with_sensor(detector, parameters)
     calibrant = Calibrant.load(parameters.calibrant)
     wavelength = wavelength_of(parameters)
     if start is not None and start.wavelength is None and wavelength is None:
@@ -57,6 +68,7 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
             fixed=parameters.fix,
             bounds=parse_bounds(parameters.bounds),
             own=parameters.own,
+            parallax=parameters.parallax,
             rounds=parameters.rounds,
             reference=reference,
             threads=context.runner.threads,
