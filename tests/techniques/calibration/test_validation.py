@@ -40,16 +40,25 @@ def test_good_points_are_trusted():
     assert all(one.repeated < 3 * one.stated for one in found.repeated)
 
 
-def test_a_ring_beside_its_place_is_named():
-    points = noisy_points()
-    off = np.where(points.ring == 3, 1.0, 0.0)
+def displaced(points: ControlPoints, rings: tuple[int, ...], by: float) -> ControlPoints:
+    """Points of some rings farther from the beam."""
+    off = np.where(np.isin(points.ring, rings), by, 0.0)
     y, x = TRUTH.beam_center()
     away = np.hypot(points.y - y, points.x - x)
-    points = replace(points, y=points.y + off * (points.y - y) / away, x=points.x + off * (points.x - x) / away)
-    found = judged(points, robust=False)
+    return replace(points, y=points.y + off * (points.y - y) / away, x=points.x + off * (points.x - x) / away)
+
+
+def test_rings_beside_their_places_are_named():
+    found = judged(displaced(noisy_points(), (3, 5, 6), 1.0), robust=False)
     assert found.verdict == "doubtful"
-    assert "ring 3 by" in found.summary()
+    assert "rings lie beside them" in found.summary()
     assert found.advice()
+
+
+def test_one_ring_of_many_casts_no_doubt_but_is_told():
+    found = judged(displaced(noisy_points(), (3,), 1.0), robust=False)
+    assert any("those of ring 3 by" in finding.text for finding in found.findings)
+    assert "rings" not in names_of(found)
 
 
 def test_pixels_that_are_not_square_make_a_wave_twice_round():
