@@ -86,11 +86,15 @@ def _beam(geometry: Geometry) -> list[Line]:
 
 def _poni(geometry: Geometry) -> list[Line]:
     rotations = ", ".join(
-        f"rot{axis} {angle:.9g} rad ({math.degrees(angle):.5f} deg)"
+        f"rot{axis} {angle + 0.0:.9g} rad ({_unsigned_zero(f'{math.degrees(angle):.5f}')} deg)"
         for axis, angle in ((1, geometry.rot1), (2, geometry.rot2), (3, geometry.rot3))
     )
     place = f"distance {geometry.distance:.9g} m, poni1 {geometry.poni1:.9g} m, poni2 {geometry.poni2:.9g} m"
     return [("PONI", place), ("PONI", rotations)]
+
+
+def _unsigned_zero(text: str) -> str:
+    return text if float(text) else text.lstrip("-")
 
 
 def _center(geometry: Geometry) -> list[Line]:

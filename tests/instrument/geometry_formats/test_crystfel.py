@@ -64,6 +64,49 @@ def test_panels_off_the_grid_are_displaced_pixels(tmp_path):
     assert tth[3, 5] == pytest.approx(np.arctan2(np.hypot(-5e-4, -16.5e-4), 0.2), rel=1e-6)
 
 
+# Two modules of the Jungfrau 16M of SwissFEL, refined: their vectors are neither of unit length nor at right angles.
+REFINED = """
+res = 13333.3
+clen = 95.3 mm
+coffset = -0.000085
+photon_energy = 4570 eV
+m2/min_fs = 0.0
+m2/min_ss = 0.0
+m2/max_fs = 1029.0
+m2/max_ss = 513.0
+m2/fs = -0.0020481x -1.0005348y
+m2/ss = -0.9983412x +0.0010576y
+m2/corner_x = 1597.4005022
+m2/corner_y = 2101.70211537
+m3/min_fs = 0.0
+m3/min_ss = 514.0
+m3/max_fs = 1029.0
+m3/max_ss = 1027.0
+m3/fs = -0.0005887x -0.9997813y
+m3/ss = -0.9982958x +0.0003974y
+m3/corner_x = 1595.17294252
+m3/corner_y = 1063.05183348
+"""
+
+
+def test_refined_modules_are_where_their_vectors_have_them(tmp_path):
+    geometry = read(tmp_path, REFINED).geometry
+    pixel, depth = 1 / 13333.3, 0.0953 - 0.000085
+    angles = geometry.center_array("2th_rad")
+    corners = {2: (0, 1597.4005022, 2101.70211537), 3: (514, 1595.17294252, 1063.05183348)}
+    vectors = {2: (-0.0020481, -1.0005348, -0.9983412, 0.0010576), 3: (-0.0005887, -0.9997813, -0.9982958, 0.0003974)}
+    for module, (first_row, corner_x, corner_y) in corners.items():
+        fs_x, fs_y, ss_x, ss_y = vectors[module]
+        for row, column in ((0, 0), (513, 0), (200, 1029)):
+            x = (corner_x + (column + 0.5) * fs_x + (row + 0.5) * ss_x) * pixel
+            y = (corner_y + (column + 0.5) * fs_y + (row + 0.5) * ss_y) * pixel
+            expected = np.arctan2(np.hypot(x, y), depth)
+            assert angles[first_row + row, column] == pytest.approx(expected, abs=1e-11)
+    write_geometry(tmp_path / "again.geom", geometry, "crystfel")
+    again = read_geometry(tmp_path / "again.geom").geometry
+    np.testing.assert_allclose(again.center_array("2th_rad"), angles, rtol=0, atol=1e-11)
+
+
 def test_panels_on_one_grid_are_one_detector_with_a_gap(tmp_path):
     second = SECOND.replace("31.5", "39.5").replace("-20.25", "-20").replace("0.001\n", "0\n")
     second = second.replace("min_fs = 40", "min_fs = 50").replace("max_fs = 59", "max_fs = 69")
@@ -93,6 +136,7 @@ def test_bad_regions_and_panels_without_indexing_are_masked(tmp_path):
         ("res = 10000", "res = -3", "res is -3"),
         ("panel/fs = x", "panel/fs = w", "fs is 'w'"),
         ("panel/fs = x", "panel/fs = +0.5x +0.8y", "degrees"),
+        ("panel/fs = x", "panel/fs = 0x", "fs is"),
         ("panel/max_fs = 39", "panel/max_fs = -1", "panel panel reaches"),
         ("panel/max_fs = 39", "panel/max_fs = nan", "max_fs is 'nan'"),
         ("clen = 200 mm", "clen = 0", "through the sample"),

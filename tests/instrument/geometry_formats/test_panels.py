@@ -38,14 +38,7 @@ def metrology(orientation: int, out_of_plane: float = 1e-4) -> Geometry:
     shape = (18, 23)
     pixels = PlacedModules(shape, modules)
     detector = Detector("Detector", shape, 1e-4, 1.2e-4, orientation=orientation, pixels=pixels)
-    detector = replace(detector, module_spans=tuple(spans_of(pixels)))
     return Geometry(detector, 0.2, 0.01, -0.02, 0.4, -0.3, 0.2, wavelength=1e-10)
-
-
-def spans_of(pixels: PlacedModules):
-    from friedel.instrument.model_kinds import Module
-
-    return [Module(module.rows, module.columns) for module in pixels.modules]
 
 
 @pytest.mark.parametrize("out_of_plane", [0.0, 1e-4])
@@ -87,3 +80,18 @@ def test_bent_plates_and_hexagons_are_refused(tmp_path):
     for name in ("Aarhus", "Pixirad1"):
         with pytest.raises(GeometryError, match=r"one plane|quadrilaterals"):
             write_geometry(tmp_path / "x", Geometry(Detector.named(name), 0.2, 0, 0, wavelength=1e-10), "crystfel")
+
+
+def test_skewed_modules_are_straightened_for_dials_and_it_is_said(tmp_path):
+    geometry = metrology(3)
+    pixels = geometry.detector.pixels
+    modules = [replace(module, fast=(module.fast[0] + 0.01, *module.fast[1:])) for module in pixels.modules]
+    skewed = replace(geometry.detector, pixels=PlacedModules(pixels.shape, modules))
+    geometry = replace(geometry, detector=skewed)
+    assert any("skew of modules, 0.1" in sentence for sentence in format_named("dials").lost(geometry))
+    write_geometry(tmp_path / "file", geometry, "dials")
+    found = read_geometry(tmp_path / "file").geometry
+    valid = ~found.detector.mask()
+    here, there = (one.center_array("r_mm")[valid] for one in (geometry, found))
+    np.testing.assert_allclose(there, here, rtol=0, atol=0.01)  # a tenth of a pixel
+    assert format_named("crystfel").lost(geometry) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from .format import (
     rectangles,
     require_shape,
 )
-from .joining import Panel, displaced_within_modules, joined, module_panels
+from .joining import EVEN, MODULE_SKEW, Panel, displaced_within_modules, joined, module_panels
 from .placement import Placement
 
 TURN = np.diag([1.0, -1.0, -1.0])
@@ -77,8 +78,6 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
     wavelength, notes = chosen_wavelength(told, given)
     geometry = joined(content, turned, masked, wavelength, given)
     if sensor is not None and geometry.detector.sensor is None:
-        from dataclasses import replace
-
         geometry = replace(geometry, detector=replace(geometry.detector, sensor=sensor))
     return geometry, notes + others
 
@@ -167,7 +166,7 @@ def _told_panels(geometry: Geometry) -> list[Panel]:
     """Return the whole array as one panel if all pixels are on one grid, as DIALS has most detectors."""
     found, _ = module_panels(geometry, "DIALS")
     if geometry.detector.displaced and len(found) > 1:
-        return found
+        return [replace(panel, placement=panel.placement.straightened(MODULE_SKEW)) for panel in found]
     rows, columns = require_shape(geometry, "DIALS")
     return [Panel("Panel", 0, 0, rows, columns, Placement.from_geometry(geometry))]
 
@@ -190,8 +189,13 @@ def _panel_table(geometry: Geometry, panel: Panel) -> dict[str, Any]:
 
 
 def losses(geometry: Geometry) -> list[str]:
-    """Return that pixels displaced within modules cannot be told."""
-    return [] if geometry.detector.shape is None else displaced_within_modules(geometry, "DIALS")
+    """Return that pixels displaced within modules, or skewed modules, cannot be told."""
+    if geometry.detector.shape is None:
+        return []
+    found, _ = module_panels(geometry, "DIALS")
+    skew = max(abs(panel.placement.skew) * max(panel.rows, panel.columns) for panel in found)
+    skewed = [f"the skew of modules, {skew:.3g} px from end to end: their axes are at right angles"]
+    return (skewed if skew > EVEN else []) + displaced_within_modules(geometry, "DIALS")
 
 
 def _node(name: str, kind: str) -> dict[str, Any]:

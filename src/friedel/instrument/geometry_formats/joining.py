@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import GeometryError
 
-from ..detector import Detector
+from ..detector import Detector, oriented_modules
 from ..geometry import Geometry
+from ..model_kinds import Module
 from ..pixel_layouts import PlacedModule, PlacedModules
 from ..pixel_shapes import PixelTable, Positions
 from .format import Content, Given, between_gaps, detector_from, require_flat, require_shape, with_mask
-from .placement import FLIPPED_COLUMNS, FLIPPED_ROWS, Placement, is_mirrored
+from .placement import FLIPPED_COLUMNS, FLIPPED_ROWS, LARGEST_SKEW, Placement, is_mirrored
 
 SAME_PLACE = 1e-4
 """Pixels by which panels may be off a common grid and still count as on it."""
+MODULE_SKEW = 0.1
+"""Cosine between rows and columns of a module as refinements leave it; more is a mistake."""
 EVEN = 1e-3
 """Pixels by which pixels may be off the grid of their module."""
 FLAT = 1e-12
@@ -84,12 +87,13 @@ def joined(
     covered = np.zeros(shape, dtype=np.bool_)
     for panel in panels:
         try:
-            panel.placement.axes()
+            panel.placement.axes(MODULE_SKEW)
         except GeometryError as error:
             raise GeometryError(f"{content.path}: panel {panel.name}: {error.problem}", error.remedy) from None
         if covered[panel.place].any():
             raise GeometryError(
-                f"{content.path}: panel {panel.name} has pixels of another one.", "Correct the ranges of the panels."
+                f"{content.path}: panel {panel.name} has pixels of another one.",
+                "Correct the ranges; panels that are images of their own have to be converted one by one.",
             )
         covered[panel.place] = True
     mask = ~covered
@@ -101,7 +105,7 @@ def joined(
     away = max(
         float(np.abs(panel.corner_points(first.grid) - panel.corner_points(panel.grid)).max()) for panel in panels
     )
-    if away <= SAME_PLACE * pixel:
+    if away <= SAME_PLACE * pixel and abs(first.placement.skew) <= LARGEST_SKEW:
         if given.detector is None:
             detector = with_mask(detector, mask)
         return first.grid.to_geometry(detector, wavelength)
@@ -131,7 +135,7 @@ def _displaced(
     """Return the geometry with each pixel where its panel has it, in the frame of the first panel."""
     first = panels[0].placement
     upright = Detector.from_shape(shape, first.pixel1, first.pixel2)
-    frame = panels[0].grid.to_geometry(upright, wavelength)
+    frame = panels[0].grid.to_geometry(upright, wavelength, skew=MODULE_SKEW)
     native = [_native(panel, shape, frame.detector.orientation) for panel in panels]
     modules = [_module(panel, frame) for panel in native]
     if max(abs(vector[2]) for module in modules for vector in (module.origin, module.slow, module.fast)) < FLAT:
@@ -140,11 +144,13 @@ def _displaced(
     own = frame.detector.orientation
     masked = mask[:: -1 if own in FLIPPED_ROWS else 1, :: -1 if own in FLIPPED_COLUMNS else 1]
     outside = placed.mask()
+    spans = tuple(Module(module.rows, module.columns) for module in modules)
     if masked.any() and (outside is None or not np.array_equal(outside, masked)):
         p1, p2, p3 = placed.corners(slice(None))
         corners = np.stack([np.zeros_like(p1) if p3 is None else p3, p1, p2], axis=-1)
-        return replace(frame, detector=replace(frame.detector, pixels=PixelTable(corners, masked)))
-    return replace(frame, detector=replace(frame.detector, pixels=placed))
+        table = PixelTable(corners, masked)
+        return replace(frame, detector=replace(frame.detector, pixels=table, module_spans=spans))
+    return replace(frame, detector=replace(frame.detector, pixels=placed, module_spans=spans))
 
 
 def _native(panel: Panel, shape: tuple[int, int], orientation: int) -> Panel:
@@ -207,7 +213,7 @@ def module_panels(geometry: Geometry, title: str) -> tuple[list[Panel], float]:
     detector = geometry.detector
     if detector.n_corners != 4:
         raise GeometryError(f"The pixels of {detector.name} are no quadrilaterals, which {title} cannot tell.")
-    spans = [(slice(*module.rows), slice(*module.columns)) for module in detector.modules()]
+    spans = [(slice(*module.rows), slice(*module.columns)) for module in _modules(detector, shape)]
     grid = Placement.from_geometry(geometry)
     if not detector.displaced:
         spans = between_gaps(detector, shape) if len(spans) == 1 else spans
@@ -221,6 +227,14 @@ def module_panels(geometry: Geometry, title: str) -> tuple[list[Panel], float]:
     if off > EVEN and detector.pixels is not None and not detector.pixels.flat:
         require_flat(geometry, title)
     return found, off
+
+
+def _modules(detector: Detector, shape: tuple[int, int]) -> tuple[Module, ...]:
+    pixels = detector.pixels
+    if not isinstance(pixels, PlacedModules) or pixels.orientation != 3:
+        return detector.modules()
+    spans = tuple(Module(module.rows, module.columns) for module in pixels.modules)
+    return oriented_modules(spans, shape, detector.orientation)
 
 
 def _panel(number: int, place: tuple[slice, slice], placement: Placement) -> Panel:

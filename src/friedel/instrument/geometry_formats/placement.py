@@ -81,7 +81,12 @@ class Placement:
         return replace(self, origin=self.origin + rows * self.slow + columns * self.fast)
 
     def to_geometry(
-        self, detector: Detector, wavelength: float | None = None, orientation: int | None = None
+        self,
+        detector: Detector,
+        wavelength: float | None = None,
+        orientation: int | None = None,
+        *,
+        skew: float = LARGEST_SKEW,
     ) -> Geometry:
         """Return the geometry with pixels there.
 
@@ -93,6 +98,8 @@ class Placement:
             In m.
         orientation : int, optional
             The orientation wanted; without it the one that leaves the smallest rot3.
+        skew : float
+            Cosine between rows and columns up to which they are made to be at right angles.
 
         Raises
         ------
@@ -100,7 +107,7 @@ class Placement:
             If rows and columns are not at right angles, the plane goes through the sample, the wanted orientation is
             a mirror image, or the orientation needs the shape of the detector.
         """
-        fast, slow = self.axes()
+        fast, slow = self.axes(skew)
         normal = np.cross(fast, slow)
         height = float(normal @ self.origin)
         if abs(height) <= 1e-12 * float(np.linalg.norm(self.origin)):
@@ -117,7 +124,17 @@ class Placement:
         found = [self._oriented(replace(detector, orientation=number), fast, slow, wavelength) for number in choice]
         return min(found, key=lambda geometry: abs(geometry.rot3))
 
-    def axes(self) -> tuple[_Array, _Array]:
+    @property
+    def skew(self) -> float:
+        """Cosine of the angle between rows and columns."""
+        return float(self.fast @ self.slow) / (self.pixel1 * self.pixel2)
+
+    def straightened(self, largest_skew: float) -> Placement:
+        """Return it with rows and columns at right angles, the middle between them kept."""
+        fast, slow = self.axes(largest_skew)
+        return Placement(self.origin, fast * self.pixel2, slow * self.pixel1)
+
+    def axes(self, largest_skew: float = LARGEST_SKEW) -> tuple[_Array, _Array]:
         """Return unit vectors along columns and rows, at right angles.
 
         Raises
@@ -131,12 +148,12 @@ class Placement:
             raise GeometryError("The step between two pixels is zero.", "Correct the axes of the detector.")
         fast, slow = self.fast / self.pixel2, self.slow / self.pixel1
         skew = float(fast @ slow)
-        if abs(skew) > LARGEST_SKEW:
+        if abs(skew) > largest_skew:
             angle = np.degrees(np.arccos(np.clip(skew, -1.0, 1.0)))
             raise GeometryError(
                 f"Rows and columns of the detector are at {angle:.4f} degrees.", "Correct its axes to right angles."
             )
-        # Both axes share what digits were lost.
+        # Both axes share what is too much or too little.
         fast, slow = fast - 0.5 * skew * slow, slow - 0.5 * skew * fast
         return fast / np.linalg.norm(fast), slow / np.linalg.norm(slow)
 
