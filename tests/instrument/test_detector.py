@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from friedel.core.errors import GeometryError, ParameterError
-from friedel.instrument import Detector
+from friedel.instrument import Detector, Geometry, Sensor
 from friedel.instrument.models import find_model, models
 
 # Shape, pixel in µm and number of gap pixels.
@@ -133,6 +133,19 @@ def test_no_model_has_a_sensor_that_nobody_asked_for():
             assert Detector.named(name).sensor is None
     assert models()["Pilatus2M"].sensors[0] == ("Si", 320e-6)
     assert models()["Eiger2CdTe_9M"].sensors == (("CdTe", 750e-6),)
+
+
+def test_the_sensors_of_models_are_of_known_materials():
+    sold = {choice for model in models().values() for choice in model.sensors}
+    assert len(sold) > 8
+    for material, thickness in sold:
+        assert Sensor(material, thickness).attenuation(1e-10) > 0
+        assert Sensor.parse(f"{material},{thickness * 1e6:g}um").thickness == pytest.approx(thickness)
+
+
+def test_parallax_asks_for_one_of_the_sensors_that_are_sold():
+    with pytest.raises(GeometryError, match="Si,320um or Si,450um or Si,1000um"):
+        Geometry(Detector.named("Pilatus1M"), 0.1, 0, 0, wavelength=1e-10, parallax=True)
 
 
 def test_modules_tell_what_each_records():

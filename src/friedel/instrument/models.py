@@ -85,5 +85,9 @@ def layout_words(model: DetectorModel) -> str:
 
 
 def models_of_shape(shape: tuple[int, int]) -> list[str]:
-    """Return the names of the models whose frames have `shape`."""
-    return [model.name for model in MODELS if model.default_readout().shape == shape]
+    """Return the names of the models whose frames have `shape` in one of their formats."""
+    return [
+        model.name
+        for model in MODELS
+        if shape in (model.default_readout().shape, *(readout.shape for readout in model.readouts))
+    ]

@@ -265,13 +265,18 @@ class Cylinder(PixelShapes):
     def corners(self, rows: slice) -> Positions:
         """Return the corners of pixels."""
         y, x = self._numbers(rows)
-        i = np.broadcast_to(np.add.outer(y, LOW_HIGH_OF_ROWS)[:, None, :], (y.size, x.size, 4))
-        return self.places(i, np.add.outer(x, LOW_HIGH_OF_COLUMNS)[None, :, :] + np.zeros((y.size, 1, 1)))
+        return self._crossing(np.add.outer(y, LOW_HIGH_OF_ROWS)[:, None], np.add.outer(x, LOW_HIGH_OF_COLUMNS)[None])
 
     def centers(self, rows: slice) -> Positions:
         """Return the centres of pixels, on the arc."""
         y, x = self._numbers(rows)
-        return self.places(*np.meshgrid(y + 0.5, x + 0.5, indexing="ij"))
+        return self._crossing(y[:, None] + 0.5, x[None] + 0.5)
+
+    def _crossing(self, y: _Array, x: _Array) -> Positions:
+        """Return where rows and columns cross; sines are taken once a column, and nothing is copied."""
+        shape = np.broadcast_shapes(y.shape, x.shape)
+        found = (np.broadcast_to(part, shape) for part in self.places(y, x) if part is not None)
+        return Positions(*found)
 
     def _numbers(self, rows: slice) -> tuple[_Array, _Array]:
         start, stop, _ = rows.indices(self._shape[0])
