@@ -83,7 +83,7 @@ def fit_points(problem: Problem, names: tuple[str, ...], limits: _Array, robust:
         at, converged = search.settled(at, "soft" if robust else "plain")
     if robust:
         for _ in range(RING_ROUNDS if problem.sigma_known else 1):
-            sigma = _ring_sigma(problem, at.pixels) if problem.sigma_known else at.sigma
+            sigma = ring_sigma(problem, at.pixels) if problem.sigma_known else at.sigma
             same = np.allclose(sigma, at.sigma, rtol=0.02)
             at = search.at(at.values, sigma)
             if p:
@@ -93,7 +93,7 @@ def fit_points(problem: Problem, names: tuple[str, ...], limits: _Array, robust:
     return _fit_of(problem, names, places, limits, at, robust, converged)
 
 
-def _ring_sigma(problem: Problem, pixels: _Array) -> _Array:
+def ring_sigma(problem: Problem, pixels: _Array) -> _Array:
     """Return errors of the points to which is added what the residuals of their ring scatter beyond them.
 
     No more is added than a few times what rings usually scatter: a ring that is somewhere else is an outlier.
@@ -131,6 +131,12 @@ def _weights(t: _Array, kind: str) -> _Array:
         case "robust":
             return np.asarray(np.maximum(1.0 - (t / TUKEY) ** 2, 0.0) ** 2)
     return np.ones_like(t)
+
+
+def tukey_weights(standard: _Array) -> tuple[_Array, float]:
+    """Return the weights of residuals given in sigma, and their robust standard deviation."""
+    scale = _scale(standard, "robust")
+    return _weights(standard / scale, "robust"), scale
 
 
 def _loss(t: _Array, kind: str) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import ParameterError
-from friedel.instrument import Geometry
+from friedel.instrument import Detector, Geometry
 from friedel.instrument.derivatives import FIELDS
 
 _Array = NDArray[np.float64]
@@ -71,6 +71,13 @@ class GeometryModel(ABC):
         """Return the model with other start values."""
         other = object.__new__(type(self))
         other.__dict__.update({**self.__dict__, "start": np.asarray(values, np.float64)})
+        return other
+
+    def with_detector(self, detector: Detector) -> GeometryModel:
+        """Return the model with another detector for all images."""
+        other = object.__new__(type(self))
+        templates = tuple(replace(template, detector=detector) for template in self.templates)
+        other.__dict__.update({**self.__dict__, "templates": templates})
         return other
 
     def scales(self, values: _Array) -> _Array:
