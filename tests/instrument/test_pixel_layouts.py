@@ -264,3 +264,19 @@ def test_a_table_of_one_row_has_places_between_its_centres():
     table = PixelTable(corners)
     p1, p2, _ = table.places(np.array([0.5]), np.array([2.0]))
     assert p1[0] == pytest.approx(PITCH / np.sqrt(3), rel=1e-5) and p2[0] == pytest.approx(2 * PITCH, rel=1e-5)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_corners_that_neighbours_share_are_those_of_each(orientation):
+    """A table of corners shares none: the same pixels with and without give the same values in the same order."""
+    detector = Detector.cylindrical((40, 50), 1e-4, 2e-4, 5e-3, orientation=orientation)
+    shared, single = detector.shared_corners(slice(3, 20)), detector.corner_positions(slice(3, 20))
+    assert shared.p1.shape == (18, 51)
+    for edge, corner in zip(shared, single, strict=True):
+        np.testing.assert_array_equal(edge[:-1, :-1], corner[..., 0])
+        np.testing.assert_array_equal(edge[1:, 1:], corner[..., 2])
+    table = replace(detector, pixels=PixelTable(corner_table(replace(detector, orientation=3))))
+    for rows in (WHOLE, slice(5, 38)):
+        ours, theirs = (geometry(one).corner_array("2th_deg", rows) for one in (detector, table))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert table.shared_corners(WHOLE) is None and Detector.from_shape((3, 4), 1e-4).shared_corners(WHOLE) is None

@@ -333,6 +333,15 @@ class Detector:
         p1, p2 = (np.stack([edge[i : i + n_rows, j : j + n_columns] for i, j in order], axis=-1) for edge in (y, x))
         return Positions(p1, p2)
 
+    def shared_corners(self, rows: slice) -> Positions | None:
+        """Return the corners that displaced pixels share with their neighbours, each array (rows + 1, columns + 1).
+
+        None if they share none, or are not displaced.
+        """
+        if self.pixels is None or not self.displaced:
+            return None
+        return self.pixels.oriented_crossings(rows, self.orientation)
+
     def center_positions(self, rows: slice) -> Positions:
         """Return where the centres of the pixels of some rows are, each array float64 (rows, columns)."""
         if self.pixels is not None and self.displaced:

@@ -468,16 +468,20 @@ class Geometry:
 
     def _at_corners(self, rows: slice, function: Callable[[_Array, _Array, _Array], _Array]) -> _Array:
         start, stop, _ = rows.indices(self.shape[0])
-        if self.detector.displaced:
-            placed = np.empty((max(0, stop - start), self.shape[1], self.detector.n_corners))
-            for slab in _slabs(placed.shape[0]):
-                some = slice(start + slab.start, min(start + slab.stop, stop))
-                positions = self._seen(*self.detector.corner_positions(some))
-                flat = (part.reshape(part.shape[0], -1) for part in np.broadcast_arrays(*positions))
-                placed[slab] = function(*flat).reshape(placed[slab].shape)
-            return placed
-        edges = self.detector.row_edges()[start : max(start, stop) + 1]
-        grid = self._on_grid(edges, self.detector.column_edges(), function)
+        if not self.detector.displaced:
+            edges = self.detector.row_edges()[start : max(start, stop) + 1]
+            return self._round_pixels(self._on_grid(edges, self.detector.column_edges(), function))
+        placed = np.empty((max(0, stop - start), self.shape[1], self.detector.n_corners))
+        for slab in _slabs(placed.shape[0]):
+            some = slice(start + slab.start, min(start + slab.stop, stop))
+            shared = self.detector.shared_corners(some)
+            positions = self._seen(*(self.detector.corner_positions(some) if shared is None else shared))
+            values = function(*(part.reshape(part.shape[0], -1) for part in np.broadcast_arrays(*positions)))
+            placed[slab] = values.reshape(placed[slab].shape) if shared is None else self._round_pixels(values)
+        return placed
+
+    def _round_pixels(self, grid: _Array) -> _Array:
+        """Return values where rows and columns cross, (rows + 1, columns + 1), as those of the corners of each pixel."""
         corners = np.empty((grid.shape[0] - 1, grid.shape[1] - 1, 4))
         mirrored = self.detector.orientation in (2, 4)
         corners[..., 0] = grid[:-1, :-1]

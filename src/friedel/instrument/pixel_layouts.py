@@ -272,6 +272,12 @@ class Cylinder(PixelShapes):
         y, x = self._numbers(rows)
         return self._crossing(y[:, None] + 0.5, x[None] + 0.5)
 
+    def crossings(self, rows: slice) -> Positions:
+        """Return the corners that neighbours share."""
+        start, stop, _ = rows.indices(self._shape[0])
+        y = np.arange(start, max(start, stop) + 1, dtype=np.float64)
+        return self._crossing(y[:, None], np.arange(self._shape[1] + 1, dtype=np.float64)[None])
+
     def _crossing(self, y: _Array, x: _Array) -> Positions:
         """Return where rows and columns cross; sines are taken once a column, and nothing is copied."""
         shape = np.broadcast_shapes(y.shape, x.shape)

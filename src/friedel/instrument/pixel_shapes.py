@@ -83,6 +83,13 @@ class PixelShapes(ABC):
     def centers(self, rows: slice) -> Positions:
         """Return the centres of pixels, each array (rows, columns)."""
 
+    def crossings(self, rows: slice) -> Positions | None:
+        """Return the corners that neighbours share, each array (rows + 1, columns + 1); None if they share none.
+
+        So each is worked with once instead of four times.
+        """
+        return None
+
     @abstractmethod
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return everything that the positions depend on."""
@@ -134,6 +141,12 @@ class PixelShapes(ABC):
         flip_rows, flip_columns = self._flips(orientation)
         found = self.centers(self._own_rows(rows, flip_rows))
         return _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
+
+    def oriented_crossings(self, rows: slice, orientation: int) -> Positions | None:
+        """Return the corners that the pixels of an array of another orientation share."""
+        flip_rows, flip_columns = self._flips(orientation)
+        found = self.crossings(self._own_rows(rows, flip_rows))
+        return None if found is None else _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
 
     def places(self, y: _Array, x: _Array) -> Positions:
         """Return where points of the array are: y and x in pixels, arrays of one shape.
@@ -407,11 +420,17 @@ class SplineDistortion(PixelShapes):
         along_y, along_x = (_spline_at(*self._splines[axis], x.ravel(), y.ravel()).reshape(y.shape) for axis in "yx")
         return Positions(self.pixel1 * (y + along_y), self.pixel2 * (x + along_x))
 
+    def crossings(self, rows: slice) -> Positions:
+        """Return the corners that neighbours share."""
+        start, stop, _ = rows.indices(self._shape[0])
+        return self._points(_steps(start, max(start, stop) + 1, 0.0), 0.0)
+
     def corners(self, rows: slice) -> Positions:
         """Return the corners of pixels."""
-        start, stop, _ = rows.indices(self._shape[0])
-        grid = self._points(_steps(start, stop + 1, 0.0), 0.0)
-        return _each(grid, lambda edge: np.stack([edge[:-1, :-1], edge[1:, :-1], edge[1:, 1:], edge[:-1, 1:]], axis=-1))
+        return _each(
+            self.crossings(rows),
+            lambda edge: np.stack([edge[:-1, :-1], edge[1:, :-1], edge[1:, 1:], edge[:-1, 1:]], axis=-1),
+        )
 
     def centers(self, rows: slice) -> Positions:
         """Return the centres of pixels."""
