@@ -481,7 +481,7 @@ class Geometry:
         return placed
 
     def _round_pixels(self, grid: _Array) -> _Array:
-        """Return values where rows and columns cross, (rows + 1, columns + 1), as those of the corners of each pixel."""
+        """Return values where rows and columns cross, (rows + 1, columns + 1), as those of corners of each pixel."""
         corners = np.empty((grid.shape[0] - 1, grid.shape[1] - 1, 4))
         mirrored = self.detector.orientation in (2, 4)
         corners[..., 0] = grid[:-1, :-1]
