@@ -90,3 +90,19 @@ def test_an_orientation_told_otherwise(folder, capsys):
 def test_bad_input_is_named_with_exit_code_2(folder, capsys, words, message):
     assert run(["geometry", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_info_knows_geometries_of_other_programs(folder, capsys):
+    run(["geometry", "convert", "setup.poni", "--to", "gsas2", "-o", "a.imctrl"])
+    capsys.readouterr()
+    assert run(["info", "a.imctrl"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("a.imctrl: geometry (Image controls of GSAS-II)")
+    assert "Beam centre" in out
+
+
+def test_standard_errors_that_get_lost_are_said(folder, capsys):
+    text = Path("setup.poni").read_text().replace("poni_version", "# Verdict: trusted\nponi_version")
+    Path("setup.poni").write_text(text)
+    assert run(["geometry", "convert", "setup.poni", "--to", "pyfai", "-o", "b.poni"]) == 0
+    assert "the verdict and the standard errors" in capsys.readouterr().err

@@ -90,11 +90,17 @@ def test_what_is_wrong_is_named(tmp_path, change, error, message):
         read(tmp_path, experiments(**change))
 
 
-def test_separate_images_are_refused(tmp_path):
+def test_separate_images_are_asked_for_by_name(tmp_path):
     table = experiments()
-    table["detector"][0]["panels"] *= 2
+    first = table["detector"][0]["panels"][0]
+    table["detector"][0]["panels"].append(first | {"name": "other", "origin": [-3.0, 1.0, -200.0]})
     with pytest.raises(GeometryError, match="2 panels are images of their own"):
         read(tmp_path, table)
+    for name in ("other", "1"):
+        found = read_geometry(f"{tmp_path / 'any.name'}::{name}").geometry
+        assert found.beam_center() == pytest.approx((10.0, 30.0))
+    with pytest.raises(GeometryError, match=r"no panel third(.|\n)*Panel, other"):
+        read_geometry(f"{tmp_path / 'any.name'}::third")
 
 
 def test_another_detector_is_refused(tmp_path):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from friedel.instrument import Detector, Geometry, Sensor
 from friedel.instrument.geometry_formats import NAMES, Given, format_named, read_geometry, write_geometry
 from friedel.instrument.geometry_formats.placement import Placement, reoriented
+from shared_data import shared
 
 SHAPE = (11, 14)
 angles = st.floats(-math.pi / 3, math.pi / 3)
@@ -175,3 +176,18 @@ def test_a_wavelength_that_is_given_counts_more_than_that_of_the_file(tmp_path):
     found = read_geometry(tmp_path / "file", Given(wavelength=7e-11))
     assert found.geometry.wavelength == 7e-11
     assert "1 Angstrom" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "sample",
+    ["CeO2.par", "eiger_example_geometry.par", "LaB6_40keV_MarCCD.poni", "LaB6_40keV_MarCCD_new_with_orientation.poni"],
+)
+def test_files_of_other_people_keep_their_scattering_angles(tmp_path, name, sample):
+    given = Given(shape=(2048, 2040))
+    geometry = read_geometry(shared("diffraction", "poni_samples", sample), given).geometry.for_shape((2048, 2040))
+    write_geometry(tmp_path / "file", geometry, name)
+    found = read_geometry(tmp_path / "file", given, "dioptas" if name == "dioptas" else None).geometry
+    some = slice(1000, 1040)
+    here, there = (one.for_shape((2048, 2040)).center_array("2th_rad", some) for one in (geometry, found))
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-9)

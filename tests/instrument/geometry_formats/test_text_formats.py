@@ -126,10 +126,12 @@ def test_hexrd_panels_turn_about_their_centre(tmp_path):
     assert geometry.center_array("2th_deg", slice(10, 11))[0, 20] == pytest.approx(expected, abs=1e-10)
 
 
-def test_hexrd_with_two_detectors_is_refused(tmp_path):
+def test_hexrd_with_two_detectors_asks_for_one(tmp_path):
     text = DEXELA.replace("id: dexelas", "  ff2: {}\nid: dexelas")
-    with pytest.raises(GeometryError, match="2 detectors: ff1, ff2"):
-        read_geometry(put(tmp_path, text))
+    path = put(tmp_path, text)
+    with pytest.raises(GeometryError, match=r"2 detectors: ff1, ff2(.|\n)*any\.name::ff1"):
+        read_geometry(path)
+    assert read_geometry(f"{path}::ff1").geometry == read_geometry(put(tmp_path, DEXELA)).geometry
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from friedel.core.tasks import Task, find_task, registry
 
 from .calibrants import calibrants
 from .detectors import detectors
-from .geometry import make_geometry_commands
+from .geometry import described_geometry, make_geometry_commands
 from .options import COMMON_OPTIONS, running_parameters, signature
 
 TASKS = Group("Tasks", sort_key=0)
@@ -178,7 +178,9 @@ def info(file: str, /) -> None:
     """
     from friedel.io.inspect import describe_file
 
-    _write(str(describe_file(file)))
+    description = describe_file(file)
+    geometry = described_geometry(file) if description.holds == "unknown" else None
+    _write(geometry or str(description))
 
 
 def tasks() -> None:

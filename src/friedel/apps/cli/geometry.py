@@ -125,6 +125,8 @@ def convert(
     if lost and strict:
         raise GeometryError(f"{chosen.title} does not hold {'; '.join(lost)}.", "Leave --strict away to lose it.")
     write_geometry(output, geometry, to, overwrite=overwrite)
+    if _has_errors(file):
+        _warn(f"not in {output}: the verdict and the standard errors of the calibration")
     for sentence in lost:
         _warn(f"not in {output}: {sentence}")
     beside = Path(output).with_name(f"{Path(output).stem}_detector.h5")
@@ -169,6 +171,30 @@ def compare(
     rings = None if calibrant is None else Calibrant.load(calibrant)
     one, other = (_read(file, None, given).geometry for file in (first, second))
     _say(str(compared(one, other, rings)))
+
+
+def _has_errors(file: str) -> bool:
+    """Whether a geometry file tells what its calibration thought of it."""
+    from friedel.instrument.geometry_formats.format import Content
+    from friedel.instrument.geometry_words import calibrated
+
+    return bool(calibrated(Content.of(file).beginning))
+
+
+def described_geometry(file: str) -> str | None:
+    """Return what a geometry file of another program holds, in words; None if it is no such file."""
+    from friedel.core.errors import FriedelError
+    from friedel.instrument.geometry_formats.registry import known_format
+    from friedel.instrument.geometry_words import aligned, described
+
+    chosen = known_format(file)
+    if chosen is None:
+        return None
+    head = f"{file}: geometry ({chosen.title})"
+    try:
+        return f"{head}\n{aligned(described(_read(file, None, _given(None, None, None, None)).geometry))}"
+    except FriedelError as error:
+        return f"{head}\n{error}"
 
 
 def _given(detector: str | None, shape: str | None, wavelength: str | None, energy: str | None) -> Given:

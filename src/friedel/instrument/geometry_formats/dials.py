@@ -50,9 +50,12 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
         detector = table["detector"][experiment.get("detector") or 0]
         direction = np.asarray(beam.get("direction", (0, 0, 1)), dtype=np.float64)
         panels = list(_panels(content, detector))
-        masked = _masked(detector["panels"], panels)
+        tables = detector["panels"]
+        if content.inside:
+            tables, panels = _one_panel(content, tables, panels)
+        masked = _masked(tables, panels)
         told = float(beam["wavelength"]) * 1e-10 if beam.get("wavelength") else None
-        sensor = _sensor(detector["panels"][0])
+        sensor = _sensor(tables[0])
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise FileError(
             content.path, f"has no beam and detector that can be read ({error!r}).", "Give experiments of DIALS."
@@ -64,7 +67,7 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
     if len(panels) > 1 and all(panel.first_row == panel.first_column == 0 for panel in panels):
         raise GeometryError(
             f"{content.path}: its {len(panels)} panels are images of their own.",
-            "Convert them one by one, or give raw_image_offset.",
+            f"Name one of them: {content.path}::{panels[0].name}.",
         )
     if direction.shape != (3,) or not np.isfinite(direction).all() or not np.linalg.norm(direction) > 0:
         raise GeometryError(f"{content.path}: the direction of the beam is {list(direction)}.", "Correct it.")
@@ -80,6 +83,18 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
     if sensor is not None and geometry.detector.sensor is None:
         geometry = replace(geometry, detector=replace(geometry.detector, sensor=sensor))
     return geometry, notes + others
+
+
+def _one_panel(
+    content: Content, tables: list[Mapping[str, Any]], panels: list[Panel]
+) -> tuple[list[Mapping[str, Any]], list[Panel]]:
+    """Return the panel that is named, or numbered, as an image of its own."""
+    names = [panel.name for panel in panels]
+    numbers = [str(number) for number in range(len(panels))]
+    found = next((known.index(content.inside) for known in (names, numbers) if content.inside in known), None)
+    if found is None:
+        raise GeometryError(f"{content.path}: there is no panel {content.inside}.", f"Panels: {', '.join(names[:20])}.")
+    return [tables[found]], [replace(panels[found], first_row=0, first_column=0)]
 
 
 def _frame(table: Mapping[str, Any]) -> _Array:

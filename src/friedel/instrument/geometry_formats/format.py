@@ -51,25 +51,29 @@ class Content:
     path : Path
     head : bytes
         Its beginning.
+    inside : str
+        Which of several detectors in it, "" if that was not said.
     """
 
     path: Path
     head: bytes
+    inside: str = ""
 
     @classmethod
     def of(cls, path: str | Path) -> Content:
-        """Look at a file.
+        """Look at a file; ``FILE::NAME`` means one of several detectors in it.
 
         Raises
         ------
         FileError
             If it cannot be read.
         """
+        name, _, inside = str(path).partition("::")
         try:
-            with Path(path).open("rb") as stream:
-                return cls(Path(path), stream.read(64 * 1024))
+            with Path(name).open("rb") as stream:
+                return cls(Path(name), stream.read(64 * 1024), inside)
         except OSError as error:
-            raise FileError(path, error.strerror or str(error), "Check the path and the permissions.") from None
+            raise FileError(name, error.strerror or str(error), "Check the path and the permissions.") from None
 
     @property
     def is_hdf5(self) -> bool:

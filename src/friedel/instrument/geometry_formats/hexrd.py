@@ -49,12 +49,12 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
     table = _table(content)
     try:
         beam, detectors = table.get("beam") or {}, table["detectors"]
-        if len(detectors) != 1:
+        if len(detectors) != 1 and content.inside not in detectors:
             raise GeometryError(
                 f"{content.path}: it has {len(detectors)} detectors: {', '.join(map(str, detectors))}.",
-                "Leave one in it.",
+                f"Name one of them: {content.path}::{next(iter(detectors), 'NAME')}.",
             )
-        panel = next(iter(detectors.values()))
+        panel = detectors.get(content.inside) or next(iter(detectors.values()))
         pixels, transform = panel["pixels"], panel["transform"]
         shape = checked_shape(content, float(pixels["rows"]), float(pixels["columns"]))
         height, width = (positive(content.path, "pixel size", float(size)) * 1e-3 for size in pixels["size"])

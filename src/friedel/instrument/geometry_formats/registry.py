@@ -46,6 +46,12 @@ def format_named(name: str) -> GeometryFormat:
     return found
 
 
+def known_format(path: str | Path) -> GeometryFormat | None:
+    """Return the format that a file is in, None if in none of these."""
+    content, known = Content.of(path), formats()
+    return next((known[name] for name in ASKED if known[name].recognises(content)), None)
+
+
 def format_of(content: Content) -> GeometryFormat:
     """Return the format that a file is in, by what is in it; that of PONI files if it is in none."""
     known = formats()
