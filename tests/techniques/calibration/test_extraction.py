@@ -10,6 +10,7 @@ import pytest
 from friedel.core.errors import DataError
 from friedel.instrument import Calibrant, Detector, Geometry
 from friedel.instrument.virtual import Exposure, simulated_frame
+from friedel.instrument.virtual.calibrant_image import expected_counts
 from friedel.techniques.calibration import extract, refine
 from friedel.techniques.calibration.models import ImagesModel
 from friedel.techniques.calibration.problem import Problem
@@ -85,6 +86,27 @@ def test_a_geometry_that_is_off_finds_the_same_places():
     again = extracted(FLAT, Exposure(width=0.12), start=found.geometry)
     better = refine(again, found.geometry, CERIA)
     assert (np.abs(better.values - ImagesModel((FLAT,)).start)[:5] < 4 * better.errors[:5]).all()
+
+
+@pytest.mark.parametrize("truth", [FLAT, TILTED], ids=["flat", "tilted"])
+def test_errors_of_geometries_are_those_of_noise(truth):
+    rings = CERIA.rings(truth.wavelength)
+    expected = expected_counts(truth, rings, Exposure(width=0.12, counts=500))
+    random, pulls = np.random.default_rng(3), []
+    for _ in range(25):
+        image = random.poisson(expected).astype(np.int32)
+        found = refine(extract(image, None, truth, rings), truth, CERIA)
+        free = found.errors > 0
+        pulls.append((found.values - ImagesModel((truth,)).start)[free] / found.errors[free])
+    assert 0.7 < np.std(pulls) < 1.3
+    assert abs(np.mean(pulls)) < 0.5
+
+
+def test_neighbouring_grains_raise_the_errors():
+    spotty = Exposure(width=0.12, grains=30, spot_width=12.0, spot_scatter=0.03)
+    found = refine(extracted(FLAT, spotty), FLAT, CERIA)
+    assert found.correlation_factor > 1.3
+    assert (np.abs(found.values - ImagesModel((FLAT,)).start)[:5] < 4 * found.errors[:5]).all()
 
 
 def test_what_hides_a_ring_hides_its_points():

@@ -26,6 +26,9 @@ MOST_SCATTER = 4.0
 SETTLED = 1e-3
 """Change of the parameters in standard errors below which the iteration ends."""
 SIGNIFICANT = 3.0
+SIGNIFICANT_CORRELATION = 2.0
+FEWEST_PAIRS = 30
+FARTHEST_NEIGHBOUR = 20
 SMALLEST_SCALE = 1e-9
 EXACT = 1e-3
 """Residuals in standard errors below which points are computed rather than measured."""
@@ -250,7 +253,27 @@ def inflation(
     if problem.sigma_known:
         factor = max(factor, 1.0)
     exact = scale < EXACT and problem.sigma_known
-    return factor, 1.0 if exact else _cluster_factor(problem.cell, psi, jacobian)
+    if exact:
+        return factor, 1.0
+    return factor, max(_cluster_factor(problem.cell, psi, jacobian), _neighbour_factor(problem, psi))
+
+
+def _neighbour_factor(problem: Problem, psi: _Array) -> float:
+    """Return 1 + 2 Σ ρ_k, with ρ_k the correlation of points with their k-th neighbours along rings, 1 or more."""
+    scores, ring = psi[problem.along], problem.group[problem.along]
+    counted = scores != 0.0
+    variance = float(np.mean(scores[counted] ** 2)) if counted.any() else 0.0
+    found = 1.0
+    for lag in range(1, FARTHEST_NEIGHBOUR + 1):
+        pairs = (ring[lag:] == ring[:-lag]) & counted[lag:] & counted[:-lag]
+        number = int(np.count_nonzero(pairs))
+        if number < FEWEST_PAIRS or variance == 0.0:
+            break
+        correlation = float(np.mean(scores[lag:][pairs] * scores[:-lag][pairs])) / variance
+        if correlation < SIGNIFICANT_CORRELATION / math.sqrt(number):
+            break
+        found += 2.0 * correlation
+    return found
 
 
 def _cluster_factor(cell: NDArray[np.int64], psi: _Array, jacobian: _Array) -> float:
@@ -263,10 +286,13 @@ def _cluster_factor(cell: NDArray[np.int64], psi: _Array, jacobian: _Array) -> f
     left, singular, _ = np.linalg.svd(jacobian, full_matrices=False)
     basis = left[:, singular > 1e-10 * singular[0]]
     scores = np.stack([np.bincount(inverse, psi * column, clusters) for column in basis.T], axis=1)
-    lever = np.bincount(inverse, (basis**2).sum(axis=1), clusters)
-    variance = float(np.mean(psi**2))
+    # The covariance of the scores of each cell, in units of that of ψ; their traces add up to p.
+    parts = [np.bincount(inverse, one * other, clusters) for one in basis.T for other in basis.T]
+    number = basis.shape[1]
+    expected = np.stack(parts, axis=1).reshape(clusters, number, number)
+    lever = np.einsum("cii->c", expected)
     # Residuals of a fit have lost what the parameters took: of a cell the part that is its leverage.
-    each = (scores**2).sum(axis=1) / np.maximum(1.0 - np.minimum(lever, 0.9), 0.1) / variance
-    found = float(each.sum()) / basis.shape[1]
-    spread = math.sqrt(float((lever**2).sum()) * 2.0 / basis.shape[1]) / math.sqrt(basis.shape[1])
+    raised = 1.0 / np.maximum(1.0 - lever, 0.3)
+    found = float((raised * (scores**2).sum(axis=1)).sum()) / number / float(np.mean(psi**2))
+    spread = math.sqrt(float((2.0 * raised**2 * np.einsum("cij,cij->c", expected, expected)).sum())) / number
     return found if found > 1.0 + SIGNIFICANT * spread else 1.0

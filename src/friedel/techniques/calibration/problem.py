@@ -52,6 +52,7 @@ class Problem:
     by_pixel: _Array  # (n, 3, 2) d(p1, p2, p3)/d(y, x) in m
     group: NDArray[np.int64]  # number of the ring in its image
     cell: NDArray[np.int64]  # where points may be off together
+    along: NDArray[np.intp]  # the points ring by ring, from neighbour to neighbour
 
     @classmethod
     def of(cls, points: ControlPoints, model: GeometryModel, calibrant: HasRings) -> Problem:
@@ -76,6 +77,7 @@ class Problem:
             places.append(template.detector.positions_of(at.y, at.x))
             slopes.append(_pixel_vectors(template, at))
             cells.append(_cells(at, number))
+        group = some.image.astype(np.int64) * len(spacings) + some.ring
         return cls(
             model=model,
             rows=rows,
@@ -85,8 +87,9 @@ class Problem:
             sigma_known=known,
             places=tuple(places),
             by_pixel=np.concatenate(slopes),
-            group=some.image.astype(np.int64) * len(spacings) + some.ring,
+            group=group,
             cell=np.concatenate(cells),
+            along=_along(templates, places, group),
         )
 
     def evaluate(self, values: _Array) -> tuple[_Array, _Array, _Array]:
@@ -126,6 +129,18 @@ def _pixel_vectors(geometry: Geometry, points: ControlPoints) -> _Array:
             if one is not None and other is not None:
                 vectors[:, row, axis] = one - other
     return vectors
+
+
+def _along(geometries: tuple[Geometry, ...], places: list[Positions], group: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the order of points by ring, and by azimuth about the beam in it."""
+    azimuths = []
+    for geometry, (p1, p2, p3) in zip(geometries, places, strict=True):
+        way = np.stack([p1 - geometry.poni1, p2 - geometry.poni2, np.full_like(p1, geometry.distance)])
+        if p3 is not None:
+            way[2] += p3
+        seen = geometry.rotation() @ way
+        azimuths.append(np.arctan2(seen[0], seen[1]))
+    return np.lexsort((np.concatenate(azimuths), group))
 
 
 def _cells(points: ControlPoints, image: int) -> NDArray[np.int64]:

@@ -14,8 +14,9 @@ which without outliers is the reduced χ² times (JᵀJ)⁻¹; K is not taken be
 Where the points of a ring scatter more than their errors say (modules that are not quite in place, few grains), a
 variance that is the same for all of that ring is added first, so that no ring counts more than it is worth.
 Points that lie near each other may be off together (a displaced module, a distortion); then JᵀJ overestimates what
-they tell. So K is multiplied by what the scores, summed over cells of the detector, vary more than they would if points
-were independent (the trace of the cluster-robust "sandwich": Liang & Zeger, Biometrika 73 (1986) 13).
+they tell. So K is multiplied by what the scores, summed over cells of the detector, vary more than they would if
+points were independent (the trace of the cluster-robust "sandwich": Liang & Zeger, Biometrika 73 (1986) 13), or by
+1 + 2 Σ ρ of the correlations ρ of neighbours along rings, if that is more; each where it is significant.
 
 Directions in the space of parameters that the points do not fix are found by the singular values of J, its columns
 multiplied by how far each parameter could plausibly be off: a value below the noise says that the points tell less
