@@ -83,6 +83,8 @@ def test_an_orientation_told_otherwise(folder, capsys):
         (["show", "setup.poni", "--from", "crystfel"], "no panel"),
         (["convert", "setup.poni", "--to", "crystfell", "-o", "x"], "crystfel"),
         (["convert", "setup.poni", "--to", "fit2d", "-o", "nowhere/x"], "nowhere"),
+        (["convert", "setup.poni", "-o", "x.txt"], "--to"),
+        (["convert", "setup.poni", "-o", "setup.poni"], "exists already"),
         (["convert", "setup.poni", "--to", "fit2d", "-o", "x", "--orientation", "7"], "orientation is 7"),
         (["compare", "setup.poni", "setup.poni", "--calibrant", "unobtainium"], "unobtainium"),
     ],
@@ -106,3 +108,9 @@ def test_standard_errors_that_get_lost_are_said(folder, capsys):
     Path("setup.poni").write_text(text)
     assert run(["geometry", "convert", "setup.poni", "--to", "pyfai", "-o", "b.poni"]) == 0
     assert "the verdict and the standard errors" in capsys.readouterr().err
+
+
+def test_the_ending_tells_the_format(folder, capsys):
+    assert run(["geometry", "convert", "setup.poni", "-o", "a.geom"]) == 0
+    assert "Wrote a.geom (Geometry of CrystFEL)" in capsys.readouterr().out
+    assert run(["geometry", "convert", "a.geom", "--to", "poni", "-o", "b"]) == 0

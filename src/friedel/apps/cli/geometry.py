@@ -70,8 +70,8 @@ def convert(
     file: str,
     /,
     *,
-    to: str,
     output: Annotated[str, Parameter(alias="-o")],
+    to: str | None = None,
     source: Annotated[str | None, Parameter(name="--from")] = None,
     detector: str | None = None,
     shape: str | None = None,
@@ -87,10 +87,11 @@ def convert(
     ----------
     file
         A geometry in any of the formats.
-    to
-        pyfai, dioptas, fit2d, spd, imaged11, crystfel, cxi, dials, gsas2 or hexrd.
     output
         The file to write.
+    to
+        pyfai, dioptas, fit2d, spd, imaged11, crystfel, cxi, dials, gsas2 or hexrd (default: by the ending of the output, if
+        only one has it).
     source
         The format of the file (default: found by what is in it). Files of Dioptas need it: --from dioptas.
     detector
@@ -110,10 +111,10 @@ def convert(
     """
     from friedel.instrument.geometry_formats import format_named, write_geometry
     from friedel.instrument.geometry_formats.placement import is_mirrored, reoriented
-    from friedel.instrument.geometry_formats.registry import POINTING
+    from friedel.instrument.geometry_formats.registry import POINTING, format_for
     from friedel.instrument.poni import detector_file
 
-    chosen = format_named(to)
+    chosen = format_for(output) if to is None else format_named(to)
     geometry = _read(file, source, _given(detector, shape, wavelength, energy)).geometry
     if orientation is not None:
         if orientation not in (1, 2, 3, 4):
@@ -124,13 +125,13 @@ def convert(
     lost = chosen.lost(geometry)
     if lost and strict:
         raise GeometryError(f"{chosen.title} does not hold {'; '.join(lost)}.", "Leave --strict away to lose it.")
-    write_geometry(output, geometry, to, overwrite=overwrite)
+    write_geometry(output, geometry, chosen.name, overwrite=overwrite)
     if _has_errors(file):
         _warn(f"not in {output}: the verdict and the standard errors of the calibration")
     for sentence in lost:
         _warn(f"not in {output}: {sentence}")
     beside = Path(output).with_name(f"{Path(output).stem}_detector.h5")
-    pointed = to in POINTING and detector_file(output) == str(beside.absolute())
+    pointed = chosen.name in POINTING and detector_file(output) == str(beside.absolute())
     _say(f"Wrote {output} ({chosen.title}){f' and {beside}, its detector' if pointed else ''}.")
 
 

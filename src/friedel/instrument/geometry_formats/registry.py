@@ -19,6 +19,14 @@ NAMES = ("pyfai", "dioptas", "fit2d", "spd", "imaged11", "crystfel", "cxi", "dia
 ASKED = ("dials", "cxi", "pyfai", "crystfel", "gsas2", "fit2d", "imaged11", "spd", "hexrd")
 """In which order a file is looked at; what is none of these is left to the PONI reader, and its words."""
 FALLBACK = "pyfai"
+ALIASES = {
+    "poni": "pyfai",
+    "gsas": "gsas2",
+    "gsas-ii": "gsas2",
+    "gsasii": "gsas2",
+    "id11": "imaged11",
+    "dxtbx": "dials",
+}
 POINTING = ("pyfai", "dioptas")
 """Formats in which the detector may be a file of its own."""
 
@@ -38,12 +46,28 @@ def format_named(name: str) -> GeometryFormat:
     ParameterError
         If there is none of that name.
     """
-    found = formats().get(name.strip().casefold())
+    plain = name.strip().casefold()
+    found = formats().get(ALIASES.get(plain, plain))
     if found is None:
         close = difflib.get_close_matches(name.casefold(), NAMES, n=1)
         remedy = f"Did you mean {close[0]}? " if close else ""
         raise ParameterError(f"There is no geometry format {name!r}.", f"{remedy}Formats: {', '.join(NAMES)}.")
     return found
+
+
+def format_for(path: str | Path) -> GeometryFormat:
+    """Return the format that the ending of a file's name means.
+
+    Raises
+    ------
+    ParameterError
+        If it means none, or several.
+    """
+    ending = Path(path).suffix.casefold()
+    found = [known for known in formats().values() if known.ending == ending and known.name != "dioptas"]
+    if len(found) != 1:
+        raise ParameterError(f"The name {path} does not tell the format.", f"Give --to: {', '.join(NAMES)}.")
+    return found[0]
 
 
 def known_format(path: str | Path) -> GeometryFormat | None:
