@@ -90,8 +90,8 @@ def convert(
     output
         The file to write.
     to
-        pyfai, dioptas, fit2d, spd, imaged11, crystfel, cxi, dials, gsas2 or hexrd (default: by the ending of the output, if
-        only one has it).
+        pyfai, dioptas, fit2d, spd, imaged11, crystfel, cxi, dials, gsas2 or hexrd (default: by the ending of the
+        output, if only one has it).
     source
         The format of the file (default: found by what is in it). Files of Dioptas need it: --from dioptas.
     detector
