@@ -74,7 +74,8 @@ def test_the_result_holds_all_that_it_rests_on(folder: Path) -> None:
         assert (result["position_points"] > 100).all()
         assert result["position_rot1"].values[2] == pytest.approx(0.254, abs=1e-3)
         assert result["parameter_value"].attrs["units_of_each"][3] == "rad/nu"
-    assert "All 3 images agree" in (folder / "page.html").read_text()
+    assert "describe all 3 images" in (folder / "page.html").read_text()
+    assert (folder / "page_files" / "position_residuals.png").exists()
 
 
 def test_a_goniometer_is_refined_again_with_positions_of_a_file(folder: Path, tmp_path: Path) -> None:
@@ -105,6 +106,20 @@ def test_own_expressions_without_a_geometry(folder: Path, tmp_path: Path) -> Non
     found = dict(Goniometer.load(tmp_path / "gonio.json").values)
     assert found["rot1_scale"] == pytest.approx(VALUES["rot1_per_nu"], rel=1e-3)
     assert json.loads((tmp_path / "gonio.json").read_text())["trans_function"]["rot3_expr"] == "0.0"
+
+
+def test_formulas_that_do_not_describe_the_motion_are_doubted(folder: Path, tmp_path: Path) -> None:
+    result = friedel.calibrate_goniometer(
+        images(folder),
+        geometry=folder / "first.poni",
+        positions="nu=0,7,14.3",
+        calibrant="LaB6",
+        expressions="rot1=rot1_scale * nu + rot1_offset",
+        fix=("poni1", "poni2"),
+        output=tmp_path / "gonio.json",
+    )
+    assert result.attrs["verdict"] == "doubtful"
+    assert "the detector does not move as they say" in str(result.attrs["findings"])
 
 
 def test_one_position_does_not_tell_the_slope(folder: Path, tmp_path: Path) -> None:

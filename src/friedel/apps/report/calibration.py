@@ -69,6 +69,12 @@ def calibration_sections(result: xr.Dataset) -> Iterator[Section]:
             "of a wrong tilt or of pixels that are not square."
         )
         yield Section("sector_residuals", "Residuals round the beam", text, partial(draw_sectors, result=result))
+    if "position_residual" in names and result.sizes.get("point", 0):
+        text = (
+            "The same for each image of the moving detector, with the mean of each. A curve speaks of formulas that do "
+            "not describe how the detector moves, one image off of its position."
+        )
+        yield Section("position_residuals", "Residuals of each position", text, partial(draw_positions, result=result))
     if "residual" in names and {"point_y", "y"} <= set(result.variables) and result.sizes.get("point", 0):
         text = (
             "Where on the detector points lie beside their rings: red ones are too far from the beam, blue too near. "
@@ -210,6 +216,13 @@ def draw_sectors(style: Style, result: xr.Dataset) -> Figure:
     figure.axes[0].set_xlim(-180, 180)
     figure.axes[0].set_xticks(np.arange(-180, 181, 45))
     return figure
+
+
+def draw_positions(style: Style, result: xr.Dataset) -> Figure:
+    """Draw the residuals against the number of the image."""
+    number = result["position"].values
+    mean = (number, result["position_residual"].values, result["position_residual_errors"].values)
+    return _draw_residuals(style, result, result["point_image"].values.astype(float), mean, "Number of the image")
 
 
 def _draw_residuals(

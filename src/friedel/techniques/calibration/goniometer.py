@@ -40,14 +40,19 @@ MOST_TRIALS = 4
 """Images that tell which slopes are right, at most."""
 SAMPLE = 60_000
 """Pixels by which images are compared with rings."""
+FEWEST_PIXELS = 1000
+BINS = (200, 20_000)
 SMOOTH = 2.5
 """Width in pixels to which rings are smeared for that."""
+BACKGROUND = 61
+"""Bins over which the background is averaged."""
 TOLD = 0.15
 """Correlation with the rings below which no slope is believed."""
 EACH_UNTIL = 6
 """All images are refined together with each new one up to this number, then each time there are half as many more."""
-FIRST_REACH, REACH = 6.0, 3.0
-"""Pixels from their expected place in which rings are looked for, in a new image and later."""
+FIRST_REACH, REACH, NEAR = 6.0, 3.0, 1.0
+"""Pixels from their expected place in which rings are looked for: in a new image, later, and where there are too many
+rings to look far about each."""
 FEWEST_POINTS = 20
 BELIEVED = 0.5
 """Part of the points of an image that must count, for it to be used."""
@@ -118,6 +123,11 @@ class GoniometerCalibration:
                 found[number] = math.sqrt(float(np.mean(residuals**2)))
         return found
 
+    def rms_alone(self, number: int, calibrant: Calibrant) -> float:
+        """Return the root mean square residual of an image in pixels if its geometry is refined by itself."""
+        points = self.points.select(self.points.image == number).of_image(0)
+        return refine(points, self.refinement.geometries[number], calibrant).rms
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -163,13 +173,13 @@ def calibrate_goniometer(
     Raises
     ------
     CalibrationError
-        If no slope explains the images, or hardly more images agree with one another than are left out.
+        If no slope explains the images, or no more images agree with one another than any slope explains.
     """
     work = _Work(scenes, calibrant, choices or Choices(), threads, tell)
     values = first_values(scenes, model, calibrant, start)
     values, points, left_out = work.grow(model, values, start)
-    # Some slope puts the rings of any two images where they are.
-    if left_out and len(points) <= len(left_out) + 1:
+    # Some slopes put the rings of any two images where they are, of three with two motors.
+    if left_out and len(points) <= len(model.goniometer.motors) + 1:
         reasons = "; ".join(f"image {number}: {reason}" for number, reason in left_out.items())
         raise CalibrationError(
             f"Rings are where the formulas have them on {len(points)} of {len(scenes)} images only. {reasons}.",
@@ -308,13 +318,14 @@ class _Sampled:
 
     def likeness(self, geometry: Geometry, calibrant: Calibrant) -> float:
         """Return the correlation of the mean along 2θ with the rings of the calibrant; 0 if no ring is in reach."""
-        if geometry.wavelength is None or len(self.counts) < 1000:
+        if geometry.wavelength is None or geometry.distance <= 0 or len(self.counts) < FEWEST_PIXELS:
             return 0.0
         angle = geometry.point_array("2th_rad", *self.places)
         low, high = float(angle.min()), float(angle.max())
-        pixel = math.hypot(geometry.detector.pixel1, geometry.detector.pixel2) / math.sqrt(2.0) / abs(geometry.distance)
-        bins = max(10, int((high - low) / pixel))
-        if not high > low:
+        size = math.hypot(geometry.detector.pixel1, geometry.detector.pixel2) / math.sqrt(2.0)
+        bins = int(np.clip((high - low) * geometry.distance / size, *BINS))
+        pixel = (high - low) / bins
+        if not pixel > 0:
             return 0.0
         edges = np.linspace(low, high, bins + 1)
         number = np.minimum(((angle - low) / (high - low) * bins).astype(int), bins - 1)
@@ -332,7 +343,7 @@ class _Sampled:
 
 def _sharp(values: _Array, count: NDArray[np.int64]) -> _Array:
     """Return values less their running mean: rings without the background."""
-    window = np.ones(61)
+    window = np.ones(BACKGROUND)
     weight = np.minimum(count, 1).astype(np.float64)
     mean = np.convolve(values * weight, window, "same") / np.maximum(np.convolve(weight, window, "same"), 1e-9)
     return np.asarray(np.where(count > 0, values - mean, 0.0))
@@ -406,7 +417,10 @@ class _Work:
         scene = self.scenes[number]
         wavelength = geometry.wavelength
         rings = self.calibrant.rings(wavelength if wavelength is not None else math.nan)
-        return extract(scene.image, scene.mask, geometry, rings, reach=reach, threads=self.threads)
+        points = extract(scene.image, scene.mask, geometry, rings, reach=reach, threads=self.threads)
+        if len(points) < FEWEST_POINTS:
+            points = extract(scene.image, scene.mask, geometry, rings, reach=NEAR, threads=self.threads)
+        return points
 
     def _believed(
         self, model: GoniometerModel, values: _Array, known: Mapping[int, ControlPoints], number: int, guess: Geometry

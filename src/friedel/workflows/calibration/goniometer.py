@@ -48,6 +48,8 @@ from .workflow import with_record
 SOMEWHERE = 0.5
 """Distance in m that formulas are written down with before any image was looked at."""
 JSON = ".json"
+MUCH, NOTICED = 1.5, 0.05
+"""How many times, and by how many pixels, residuals exceed those of an image alone where formulas are doubted."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def goniometer_dataset(
     found: GoniometerCalibration, calibrant: Calibrant, series: Sequence[Scene], threads: int
 ) -> xr.Dataset:
     """Return everything that the calibration of a goniometer found."""
-    validation = with_findings(validate(found.points, found.refinement, calibrant), list(_findings(found)))
+    validation = with_findings(validate(found.points, found.refinement, calibrant), list(_findings(found, calibrant)))
     dataset = calibration_dataset(found.points, found.refinement, validation, calibrant, [series[0]], threads)
     dataset.attrs["title"] = f"Goniometer calibrated with {calibrant.name}"
     dataset.attrs["numbers"] = list(_numbers(found))
@@ -268,6 +270,10 @@ def goniometer_dataset(
     units = [_unit(found.goniometer, name) for name in found.refinement.names]
     dataset["parameter_value"].attrs["units_of_each"] = units
     count = np.bincount(found.points.image[found.refinement.used], minlength=len(found.positions))
+    mean, error = _means(found)
+    attributes = {"units": "pixel", "long_name": "Mean distance of an image's points from their rings"}
+    dataset["position_residual"] = ("position", mean, attributes)
+    dataset["position_residual_errors"] = ("position", error, {"units": "pixel"})
     dataset["position_rms"] = ("position", found.rms(), {"units": "pixel", "long_name": "Residual of the image"})
     dataset["position_points"] = ("position", count, {"units": "", "long_name": "Control points that count"})
     for place, motor in enumerate(found.goniometer.motors):
@@ -280,24 +286,41 @@ def goniometer_dataset(
     return dataset
 
 
-def _findings(found: GoniometerCalibration) -> Iterator[Finding]:
+def _means(found: GoniometerCalibration) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean residual of each image and its standard error, pixels."""
+    mean, error = np.full((2, len(found.positions)), np.nan)
+    for number in range(len(mean)):
+        chosen = found.refinement.residuals[found.refinement.used & (found.points.image == number)]
+        if chosen.size > 1:
+            mean[number], error[number] = chosen.mean(), chosen.std(ddof=1) / math.sqrt(chosen.size)
+    return mean, error
+
+
+def _findings(found: GoniometerCalibration, calibrant: Calibrant) -> Iterator[Finding]:
     for number, reason in sorted(found.left_out.items()):
         where = ", ".join(
             f"{motor} = {value:g}"
             for motor, value in zip(found.goniometer.motors, found.positions[number], strict=True)
         )
-        yield Finding(
-            "images",
-            "doubtful",
-            f"Image {number} ({where}) is left out: {reason}.",
-            "Check its position and the image.",
-        )
+        text = f"Image {number} ({where}) is left out: {reason}."
+        yield Finding("images", "doubtful", text, "Check its position and the image.")
     rms = found.rms()
     used = np.flatnonzero(np.isfinite(rms))
-    if len(used) and not found.left_out:
-        worst = int(used[np.argmax(rms[used])])
-        text = f"All {len(used)} images agree with the formulas; the worst is image {worst}, {rms[worst]:.2f} pixels."
-        yield Finding("images", "good", text)
+    if not len(used):
+        return
+    worst = int(used[np.argmax(rms[used])])
+    alone = found.rms_alone(worst, calibrant)
+    if rms[worst] > MUCH * alone and rms[worst] > alone + NOTICED:
+        yield Finding(
+            "formulas",
+            "doubtful",
+            f"The formulas put the rings of image {worst} off by {rms[worst]:.2f} pixels, where its own geometry would "
+            f"leave {alone:.2f}: the detector does not move as they say.",
+            "Check the positions, or give formulas with more freedom (--expressions).",
+        )
+    else:
+        text = f"The formulas describe all {len(used)} images; the worst is image {worst}, {rms[worst]:.2f} pixels."
+        yield Finding("formulas", "good", text)
 
 
 def _numbers(found: GoniometerCalibration) -> Iterator[str]:
