@@ -20,7 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MAKES_ITS_OWN_SCAN = (
     "README.md",
-    *(f"docs/tutorials/{name}.md" for name in ("integrate", "phase-map", "diffraction-map")),
+    *(f"docs/tutorials/{name}.md" for name in ("integrate", "calibrate", "phase-map", "diffraction-map")),
+    "docs/how-to/calibrate.md",
 )
 
 

@@ -69,6 +69,13 @@ def test_pixels_that_are_not_square_make_a_wave_twice_round():
     assert "azimuth" in names_of(found)
 
 
+def test_a_wrong_energy_is_noticed():
+    points = noisy_points()
+    found = validate(points, refine(points, replace(TRUTH, wavelength=1.004 * TRUTH.wavelength), CERIA), CERIA)
+    assert "energy" in names_of(found)
+    assert "an energy +0.39" in found.summary() or "an energy +0.40" in found.summary()
+
+
 def test_a_single_ring_cannot_tell_its_number():
     points = noisy_points()
     found = judged(points.select(points.ring == 2), fixed=("rot1", "rot2"))

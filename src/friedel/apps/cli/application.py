@@ -149,6 +149,7 @@ def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **whe
     with cancellation_by_signals() as cancellation:
         result, usage = execute(task, parameters, Placement(progress=progress, cancellation=cancellation, **where))
     written = [str(path) for name in ("output", "report") if (path := getattr(parameters, name, None))]
+    written = [*getattr(result, "attrs", {}).get("files", written[:1]), *written[1:]] if written else []
     judgement = judgement_of(result)
     if judgement is not None and not quiet:
         _write(judgement.summary)

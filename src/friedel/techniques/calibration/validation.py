@@ -54,6 +54,10 @@ IMPRECISE_CENTER = 2.0
 BENT, BENT_ERRORS = 0.1, 3.0
 """Pixels, and standard errors, from which a bend of the residuals over the angle is worth a word."""
 FEWEST_FOR_TREND = 6
+LEAST_CHANGE = 3e-4
+"""Relative change of the wavelength that nobody minds."""
+LOOSE = 0.01
+"""Relative error of the wavelength above which the rings say nothing about it."""
 POINTS_OF_A_MODULE = 8
 MODULES_APART = 0.4
 """Part of all residuals that modules make by being displaced, from which it is said."""
@@ -221,6 +225,7 @@ def validate(
         *_about_fit(points, refinement),
         *_about_rings(points, refinement, calibrant, rings),
         *_about_trend(rings, refinement),
+        *_about_energy(points, refinement, calibrant, rings),
         *_about_waves(waves),
         *_about_modules(points, refinement),
         *_about_parameters(refinement),
@@ -463,6 +468,31 @@ def _about_trend(rings: Groups, refinement: Refinement) -> list[Finding]:
     else:
         advice = "Thick sensors do that: try --sensor CdTe,1mm --parallax (or what yours is); or check the energy."
     return [Finding("angle", "doubtful" if abs(bend) > 2 * BIASED else "good", f"{text} {advice}", advice)]
+
+
+def _about_energy(points: ControlPoints, refinement: Refinement, calibrant: Calibrant, rings: Groups) -> list[Finding]:
+    """Compare the wavelength that was given with that which the rings would have."""
+    free = {name.split("[")[0] for name in refinement.free}
+    if "wavelength" in free or not free or len(rings.number) < FEWEST_FOR_TREND:
+        return []
+    try:
+        other = refine(points, refinement.model, calibrant, free=(*refinement.free, "wavelength"))
+    except InputError:
+        return []
+    given, found = refinement.geometries[0].wavelength, other.value("wavelength")
+    if given is None or "wavelength" in other.undetermined or not 0 < found.error < np.inf:
+        return []
+    change, error = found.value / given - 1.0, found.error / given
+    if abs(change) > max(SIGNIFICANT * error, LEAST_CHANGE):
+        text = (
+            f"The rings fit better with an energy {-100 * change:+.3f} % from the one given (standard error "
+            f"{100 * error:.3f} %); the distance depends on it."
+        )
+        advice = "Check the energy, or refine it (--free wavelength); a thick sensor also looks like that (--parallax)."
+        return [Finding("energy", "doubtful", text, advice)]
+    if error > LOOSE:
+        return []
+    return [Finding("energy", "good", f"By the rings the energy is right to {100 * max(error, abs(change)):.2g} %.")]
 
 
 def _about_ring_numbers(

@@ -137,6 +137,7 @@ def calibrate_refine(parameters: RefineGeometry, context: Context) -> xr.Dataset
     if validation.verdict != "failed":
         write_geometries(geometry_files, refinement, dataset)
         write_result(result_file, dataset)
+        dataset.attrs["files"] = [str(path) for path in (*geometry_files, result_file)]
     return dataset
 
 

@@ -86,6 +86,7 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
     if not isinstance(found, CalibrationError) and found.validation.verdict != "failed":
         write_geometries(geometry_files, found.refinement, dataset)
         write_result(result_file, dataset)
+        dataset.attrs["files"] = [str(path) for path in (*geometry_files, result_file)]
     elif parameters.report is not None:
         write_result(result_file, dataset)
     return dataset
