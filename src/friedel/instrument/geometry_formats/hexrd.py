@@ -8,13 +8,12 @@ images. Source: hexrd.instrument.
 
 from __future__ import annotations
 
-import importlib
 import re
 from typing import Any
 
 import numpy as np
 
-from friedel.core.errors import FileError, GeometryError, MissingDependencyError
+from friedel.core.errors import FileError, GeometryError
 from friedel.core.units import energy_from_wavelength, wavelength_from_energy
 
 from ..fit2d import untwisted
@@ -76,10 +75,8 @@ def read(content: Content, given: Given) -> tuple[Geometry, list[str]]:
 
 
 def _table(content: Content) -> dict[str, Any]:
-    try:
-        yaml = importlib.import_module("yaml")
-    except ImportError:
-        raise MissingDependencyError("Instruments of HEXRD need PyYAML.", "pip install pyyaml") from None
+    import yaml
+
     try:
         table = yaml.safe_load(content.text)
     except yaml.YAMLError as error:
