@@ -175,12 +175,16 @@ def kernels_timed() -> Iterator[dict[str, list[tuple[Any, Any]]]]:
         device_map._pools.clear()
 
 
+def block_size(plan: RadialMap, device: str, frames: EncodedFrames) -> int:
+    """Return the frames of a block."""
+    frame_bytes = int(np.prod(frames.frame_shape)) * frames.dtype.itemsize
+    return frames_per_block(frame_bytes, plan.scatter.n_bins, device, encoded=True)
+
+
 def stages(plan: RadialMap, device: str, frames: EncodedFrames, threads: int) -> dict[str, float]:
     """Return the microseconds a frame that each step of one lane takes by itself."""
     on_device = device_map.DeviceMap(plan, device)
-    n = min(
-        frames_per_block(int(np.prod(frames.frame_shape)) * frames.dtype.itemsize, plan.scatter.n_bins, device), BUFFERS
-    )
+    n = min(block_size(plan, device, frames), BUFFERS)
     some = frames.part(0, n)
     on_device(some, threads=threads)
     with kernels_timed() as events:
@@ -195,8 +199,7 @@ def stages(plan: RadialMap, device: str, frames: EncodedFrames, threads: int) ->
 
 def rate(plan: RadialMap, device: str, frames: EncodedFrames, n_frames: int, threads: int) -> tuple[float, Any]:
     """Return frames a second through runner, plan and sink, and the arrays that came out."""
-    frame_bytes = int(np.prod(frames.frame_shape)) * frames.dtype.itemsize
-    blocks = cut_blocks(n_frames, frames_per_block(frame_bytes, plan.scatter.n_bins, device))
+    blocks = cut_blocks(n_frames, block_size(plan, device, frames))
     sink = MemorySink(pattern_regions(plan, n_frames))
     runner = ThreadRunner(threads)
     streamed = StreamedMap(plan, device, threads)

@@ -45,6 +45,8 @@ class TestLayouts:
         assert block.codec == "bslz4"
         assert block.frame_shape == (20, 33)
         assert "frame 1" in block.labels[0]
+        assert source.encoded
+        assert not source.select(roi="0:10,0:10").encoded
         assert_holds(source, frames)
 
     @pytest.mark.parametrize(
@@ -64,6 +66,7 @@ class TestLayouts:
             file.create_dataset("some/where/images", data=frames, **storage)
         source = open_frames(tmp_path / "scan.h5")
         assert isinstance(source.read(Block(0, 0, 2)), np.ndarray)
+        assert not source.encoded
         assert_holds(source, frames)
 
     def test_big_endian_values_arrive_in_native_order(self, tmp_path):
@@ -146,6 +149,7 @@ class TestLayouts:
         assert isinstance(block, EncodedFrames)
         assert block.codec == "byte_offset"
         assert block.labels[2].endswith("image_10.cbf")
+        assert source.encoded
         assert_holds(source, frames)
 
     def test_all_formats_mix(self, tmp_path):
@@ -159,7 +163,9 @@ class TestLayouts:
         ]
         with (tmp_path / "e.edf").open("rb") as plain, gzip.open(tmp_path / "e.edf.gz", "wb") as zipped:
             shutil.copyfileobj(plain, zipped)
-        assert_holds(open_frames([*paths[:-1], tmp_path / "e.edf.gz"]), frames)
+        source = open_frames([*paths[:-1], tmp_path / "e.edf.gz"])
+        assert not source.encoded
+        assert_holds(source, frames)
 
     def test_motors_in_edf_headers_become_axes(self, tmp_path):
         for number in range(3):

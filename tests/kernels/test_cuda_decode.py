@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cuda_emulation import emulate
+from friedel import _native
 from friedel.core.errors import DataError
 from friedel.device import cuda
 from friedel.device.choice import gpu_count
@@ -144,6 +145,31 @@ def test_damaged_chunks_are_judged_as_by_the_cpu(loader, seed):
     assert_judged_alike(loader, encoded("bslz4", buffers, [frame]))
 
 
+def test_chunks_that_end_anywhere_are_judged_as_by_the_cpu(loader):
+    frame = counts((43, 61), 9, "u2")  # 7 pixels at the end are stored as they are
+    chunk = encode_bitshuffle_lz4(frame, 1024)
+    ends = [*range(len(chunk) - 40, len(chunk) + 2), *range(10, 30)]
+    assert_judged_alike(loader, encoded("bslz4", [(chunk + b"\0")[:end] for end in ends], [frame]))
+
+
+@pytest.mark.parametrize("length", [0, 2**16, 2**31, 2**32 - 4, 2**32 - 1])
+def test_lengths_that_lead_out_of_a_chunk_are_found(loader, length):
+    frame = counts((64, 256), 9, "u4")
+    chunk = encode_bitshuffle_lz4(frame)
+    second = 16 + int.from_bytes(chunk[12:16], "big")
+    wrong = chunk[:second] + length.to_bytes(4, "big") + chunk[second + 4 :]
+    assert_judged_alike(loader, encoded("bslz4", [chunk, wrong, chunk], [frame]))
+
+
+def test_lengths_are_found_at_every_place_of_what_is_read_at_a_time(loader):
+    """A walk reads 16 KiB at a time; blocks of noise take a little more or less than half of that."""
+    rng = np.random.default_rng(5)
+    frame = rng.integers(0, 2**32, (60, 2048), np.uint32)
+    for number, start in enumerate(range(0, frame.size, 2048)):
+        frame.reshape(-1)[start : start + 61 * number % 2048] = 0
+    assert_decoded(loader, encoded("bslz4", [encode_bitshuffle_lz4(frame)], [frame]))
+
+
 def lz4_sequence(literals, distance=None, length=0):
     """Return a sequence of an LZ4 block; the last one has no match."""
 
@@ -242,6 +268,13 @@ def test_byte_offset_values_outside_their_type_are_marked(loader):
 # ---- frames that are not compressed, batches
 
 
+def lie_on_a_shelf(frames):
+    addresses, sizes = np.empty((2, len(frames)), np.uint64)
+    _native.locate(as_bytes(frames), addresses, sizes)
+    np.testing.assert_array_equal(sizes, [len(buffer) for buffer in frames.buffers])
+    return cuda.shelf_of(addresses, sizes) is not None
+
+
 @pytest.mark.parametrize("codec", ["bslz4", "byte_offset"])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 4, 0, 1], [4, 2, 0], [1, 1, 2]])
 def test_frames_in_memory_that_the_device_fetches_from(loader, codec, order):
@@ -249,11 +282,11 @@ def test_frames_in_memory_that_the_device_fetches_from(loader, codec, order):
     encode = {"bslz4": encode_bitshuffle_lz4, "byte_offset": encode_byte_offset}[codec]
     there = cuda.pinned_buffers([encode(frame) for frame in frames])
     some = encoded(codec, [there[number] for number in order], frames[order])
-    assert cuda.shelf_of(as_bytes(some)) is not None
+    assert lie_on_a_shelf(some)
     assert_decoded(loader, some)
     # Beside others that do not lie there, all are gathered.
     mixed = encoded(codec, [there[0], bytes(there[1])], frames[:2])
-    assert cuda.shelf_of(as_bytes(mixed)) is None
+    assert not lie_on_a_shelf(mixed)
     assert_decoded(loader, mixed)
 
 

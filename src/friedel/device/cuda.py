@@ -136,15 +136,22 @@ def pinned_buffers(buffers: Sequence[bytes | memoryview]) -> tuple[memoryview, .
     return tuple(copies)
 
 
-def shelf_of(pieces: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], list[int]] | None:
-    """Return the pinned memory that holds all these pieces, and where each begins in it; None if none does."""
-    addresses = [piece.__array_interface__["data"][0] for piece in pieces] if _shelves else []
+def shelf_of(
+    addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+    """Return the pinned memory that holds all buffers, and where each begins in it; None if none does.
+
+    Parameters
+    ----------
+    addresses, sizes : ndarray of uint64, shape (n,)
+        Where each buffer lies, and its bytes.
+    """
+    if not len(addresses):
+        return None
+    first, last = int(addresses.min()), int((addresses + sizes).max())
     for start, shelf in list(_shelves.items()):
-        stop = start + shelf.nbytes
-        if addresses and all(
-            start <= at and at + piece.nbytes <= stop for at, piece in zip(addresses, pieces, strict=True)
-        ):
-            return shelf, [at - start for at in addresses]
+        if start <= first and last <= start + shelf.nbytes:
+            return shelf, (addresses - np.uint64(start)).astype(np.int64)
     return None
 
 

@@ -123,6 +123,12 @@ class FrameSource:
         return self.full_shape[0] * self.full_shape[1] * self.dtype.itemsize
 
     @cached_property
+    def encoded(self) -> bool:
+        """Whether `read` gives frames that are still compressed, wherever a block is not of several kinds."""
+        same_type = all(segment.dtype == self.dtype for segment in self.segments)
+        return self.region is None and same_type and all(segment.codec is not None for segment in self.segments)
+
+    @cached_property
     def files(self) -> tuple[str, ...]:
         """The files that hold frames, each once, in order."""
         return tuple(dict.fromkeys(segment.path for segment in self.segments))

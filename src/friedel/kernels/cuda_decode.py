@@ -30,6 +30,7 @@ _SLACK = 64
 _LEAST_BLOCK_BYTES = 2048
 """Chunks with smaller blocks (on average) than this are left to the CPU: detectors write 8192 bytes."""
 _WARPS = 4
+_WALKING_THREADS = 128
 
 _TILE_BYTES = 2048
 _TILE_ROOM = 2192
@@ -51,6 +52,11 @@ class FrameLoader:
         Memory for a batch as it comes, on the host (pinned) and on the device.
     frame_bytes : int
         Memory for the decoded frames of a batch, on the device.
+
+    Attributes
+    ----------
+    errors : device array of uint32, shape (n,)
+        Not 0 for a frame of the last batch that the device could not decode.
     """
 
     def __init__(self, device: int, staging_bytes: int, frame_bytes: int) -> None:
@@ -63,7 +69,7 @@ class FrameLoader:
             self._frames = xp.empty(frame_bytes, np.uint8)
             # For each tile of byte-offset data a map (then an entry), a count and a sum.
             self._tiles = xp.empty(3 * (staging_bytes // _TILE_BYTES + 1), np.uint64)
-            self._errors = xp.zeros(0, np.uint32)
+            self.errors = xp.zeros(0, np.uint32)
         self._refused: npt.NDArray[np.bool_] = np.zeros(0, bool)
         self._kernels: dict[tuple[int | str, ...], cuda.Kernel] = {}
 
@@ -82,15 +88,12 @@ class FrameLoader:
         if not isinstance(frames, EncodedFrames):
             return min(most, len(self._staging) // max(_aligned(n_pixels * size, _BUFFER_ALIGNMENT), 1))
         each = 24 + (4 * _pitch(n_pixels, size) if frames.codec == "bslz4" else 0)
-        used, tiles = 4 * ALIGNMENT, 0
-        for number, buffer in enumerate(frames.buffers[:most]):
-            n_bytes = len(buffer)
-            used += each + _aligned(n_bytes, _BUFFER_ALIGNMENT)
-            tiles = max(tiles, _tiles(n_bytes))
-            too_many = frames.codec == "byte_offset" and 3 * tiles * (number + 1) > len(self._tiles)
-            if used > len(self._staging) or too_many:
-                return number
-        return most
+        sizes = np.fromiter(map(len, frames.buffers[:most]), np.int64, most)
+        fits = 4 * ALIGNMENT + np.cumsum(each + _aligned(sizes, _BUFFER_ALIGNMENT)) <= len(self._staging)
+        if frames.codec == "byte_offset":
+            tiles = np.maximum.accumulate(_tiles(sizes)) * np.arange(1, most + 1)
+            fits &= 3 * tiles <= len(self._tiles)
+        return most if fits.all() else int(np.argmin(fits))
 
     def __call__(self, frames: Frames, *, threads: int = 1) -> Any:
         """Put frames on the current stream.
@@ -111,7 +114,7 @@ class FrameLoader:
         n = len(frames)
         with cuda.using(self.device):
             xp = cuda.array_module()
-            self._errors = xp.zeros(n, np.uint32)
+            self.errors = xp.zeros(n, np.uint32)
         self._refused = np.zeros(n, bool)
         if not isinstance(frames, EncodedFrames):
             return self._load(frames, threads)
@@ -122,15 +125,19 @@ class FrameLoader:
             decode(frames, shape[1], made, threads)
         return made.view(frames.dtype).reshape(shape)
 
-    def damaged(self) -> npt.NDArray[np.bool_]:
-        """Return which frames of the last batch the device could not decode; waits for the stream's work.
+    def damaged(self, errors: npt.NDArray[np.uint32] | None = None) -> npt.NDArray[np.bool_]:
+        """Return which frames of the last batch the device could not decode.
 
         Such frames are damaged, or their blocks have an unusual size, or values that do not fit their type: the CPU
         finds out (`decode`).
+
+        Parameters
+        ----------
+        errors : ndarray of uint32, shape (n,), optional
+            What `errors` has when the stream has got so far; by default it is fetched, which waits for that.
         """
-        if not len(self._errors):
-            return self._refused
-        errors = cuda.array_module().asnumpy(self._errors)
+        if errors is None:
+            errors = cuda.array_module().asnumpy(self.errors)
         return np.asarray((errors != 0) | self._refused)
 
     def _load(self, frames: npt.NDArray[Any], threads: int) -> Any:
@@ -153,67 +160,76 @@ class FrameLoader:
             used += _aligned(size, _BUFFER_ALIGNMENT)
         return _aligned(used, ALIGNMENT), made
 
-    def _send(
+    def _bring(
         self,
         head: int,
-        used: int,
         buffers: Sequence[npt.NDArray[np.uint8]],
         starts: npt.NDArray[np.uint64],
-        shelf: tuple[npt.NDArray[np.uint8], list[int]] | None,
-    ) -> None:
-        """Put the copying of `head` bytes of tables and of the buffers behind them on the current stream."""
+        sizes: npt.NDArray[np.uint64],
+        threads: int,
+    ) -> int:
+        """Put the copying of `head` bytes of tables and of the buffers behind them on the current stream.
+
+        Returns
+        -------
+        int
+            Bytes of the buffers, with what is between them. Where each starts is noted in `starts`, its size in
+            `sizes`; both are among the tables.
+        """
+        addresses = np.empty_like(sizes)
+        _native.locate(buffers, addresses, sizes)
+        shelf = cuda.shelf_of(addresses, sizes)
+        used: int = _native.gather(buffers, self._staging[head:], starts, max(threads, 1), shelf is None)
         if shelf is None:
             cuda.to_device(self._coded[: head + used], self._staging[: head + used])
-            return
+            return used
         cuda.to_device(self._coded[:head], self._staging[:head])
         memory, places = shelf
-        for first, last in _runs(starts.tolist(), places):
-            start, end = int(starts[first]), int(starts[last]) + len(buffers[last])
-            there = slice(places[first], places[first] + end - start)
-            cuda.to_device(self._coded[head + start : head + end], memory[there])
+        for first, last in _runs(starts, places):
+            start, end, there = int(starts[first]), int(starts[last] + sizes[last]), int(places[first])
+            cuda.to_device(self._coded[head + start : head + end], memory[there : there + end - start])
+        return used
 
     def _decode_bslz4(self, frames: EncodedFrames, n_pixels: int, made: Any, threads: int) -> None:
         n, size = len(frames), frames.dtype.itemsize
         pitch = _pitch(n_pixels, size)
-        head, tables = self._tables((n, np.uint64), (n, np.uint32), (n * pitch, np.uint32))
-        (starts, starts_there), (blocks, blocks_there), (offsets, offsets_there) = tables
         buffers = as_bytes(frames)
-        shelf = cuda.shelf_of(buffers)
-        used = _native.gather_chunks(
-            buffers,
-            size,
-            n_pixels,
-            self._staging[head:],
-            starts,
-            offsets.reshape(n, pitch),
-            blocks,
-            max(threads, 1),
-            shelf is None,
-        )
+        head, tables = self._tables((n, np.uint64), (n, np.uint64), (n, np.uint32))
+        (starts, starts_there), (sizes, sizes_there), (blocks, blocks_there) = tables
+        _native.block_elements(buffers, size, n_pixels, pitch - 1, blocks)
         whole = n_pixels // 8 * 8
         largest = np.minimum(blocks.astype(np.int64), whole) * size
         blocks[_room(largest) > self.limit] = 0
-        self._refused = blocks == 0
-        self._send(head, used, buffers, starts, shelf)
-        decoded = largest[blocks != 0]
-        if not len(decoded):
-            return
-        room = int(_room(decoded.max()))
+        decoded = blocks != 0
+        self._refused = ~decoded
+        room = int(_room(largest[decoded].max(initial=0)))
         warps = max(min(_WARPS, self.limit // max(room, 1)), 1)
-        count = max(-(-whole // int(blocks[blocks != 0].min())), 1)
-        self._kernel("bitshuffle_lz4", "decode_bslz4", {"SIZE": size})(
+        count = max(-(-whole // int(blocks[decoded].min(initial=whole or 1))), 1)
+
+        used = self._bring(head, buffers, starts, sizes, threads)
+        data = self._coded[head:]
+        # Where the blocks lie is found there, and noted behind the chunks.
+        begin = _aligned(head + used, ALIGNMENT)
+        offsets = self._coded[begin : begin + 4 * n * pitch].view(np.uint32)
+        elements, macros = np.uint64(n_pixels), {"SIZE": size}
+        self._kernel("bitshuffle_lz4", "find_blocks", macros)(
+            (n,),
+            (_WALKING_THREADS,),
+            (data, starts_there, sizes_there, np.uint32(pitch), elements, blocks_there, offsets, self.errors),
+        )
+        self._kernel("bitshuffle_lz4", "decode_bslz4", macros)(
             (-(-count // warps), n),
             (32 * warps,),
             (
-                self._coded[head:],
+                data,
                 starts_there,
-                offsets_there,
+                offsets,
                 blocks_there,
                 np.uint32(pitch),
-                np.uint64(n_pixels),
+                elements,
                 np.uint32(room),
                 made,
-                self._errors,
+                self.errors,
             ),
             shared_mem=room * warps,
         )
@@ -223,10 +239,7 @@ class FrameLoader:
         buffers = as_bytes(frames)
         head, tables = self._tables((n, np.uint64), (n, np.uint64))
         (starts, starts_there), (sizes, sizes_there) = tables
-        sizes[:] = [len(buffer) for buffer in buffers]
-        shelf = cuda.shelf_of(buffers)
-        used = _native.gather(buffers, self._staging[head:], starts, max(threads, 1), shelf is None)
-        self._send(head, used, buffers, starts, shelf)
+        self._bring(head, buffers, starts, sizes, threads)
 
         tiles = max(_tiles(int(sizes.max())), 1)
         pitch, per_frame = np.uint32(tiles), n * tiles
@@ -245,9 +258,9 @@ class FrameLoader:
         start("byte_offset_maps", grid, block, (*common, maps), _WARPS * _TILE_ROOM)
         start("byte_offset_entries", (n,), (32,), (sizes_there, pitch, maps))
         start("byte_offset_sums", grid, block, (*common, maps, counts, sums), _WARPS * _TILE_ROOM)
-        start("byte_offset_scan", (n,), (32,), (sizes_there, pitch, np.uint64(n_pixels), counts, sums, self._errors))
+        start("byte_offset_scan", (n,), (32,), (sizes_there, pitch, np.uint64(n_pixels), counts, sums, self.errors))
         room = _WARPS * (_TILE_ROOM + _TILE_ELEMENTS * size)
-        made_of = (*common, maps, counts, sums, np.uint64(n_pixels), *limits, made, self._errors)
+        made_of = (*common, maps, counts, sums, np.uint64(n_pixels), *limits, made, self.errors)
         start("byte_offset_write", grid, block, made_of, room)
 
     def _kernel(self, source: str, name: str, macros: Mapping[str, int | str]) -> cuda.Kernel:
@@ -257,10 +270,10 @@ class FrameLoader:
         return self._kernels[key]
 
 
-def _runs(starts: Sequence[int], places: Sequence[int]) -> list[tuple[int, int]]:
+def _runs(starts: npt.NDArray[np.uint64], places: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
     """Return the first and last number of buffers that lie in one piece here and there: one transfer takes them."""
-    shifts = np.subtract(places, starts, dtype=np.int64)
-    cuts = (np.flatnonzero(np.diff(shifts)) + 1).tolist()
+    shifts = places - starts.astype(np.int64)
+    cuts = (np.flatnonzero(shifts[1:] != shifts[:-1]) + 1).tolist()
     return [(first, stop - 1) for first, stop in zip([0, *cuts], [*cuts, len(shifts)], strict=True)]
 
 
@@ -269,7 +282,7 @@ def staging_for(frame_bytes: int, n_frames: int) -> int:
     return n_frames * _aligned(frame_bytes, _BUFFER_ALIGNMENT)
 
 
-def _aligned(n_bytes: int, alignment: int) -> int:
+def _aligned(n_bytes: Any, alignment: int) -> Any:
     return -(-n_bytes // alignment) * alignment
 
 
@@ -278,7 +291,7 @@ def _pitch(n_pixels: int, size: int) -> int:
     return n_pixels * size // _LEAST_BLOCK_BYTES + 3
 
 
-def _tiles(n_bytes: int) -> int:
+def _tiles(n_bytes: Any) -> Any:
     return -(-n_bytes // _TILE_BYTES)
 
 

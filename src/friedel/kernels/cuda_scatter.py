@@ -20,6 +20,8 @@ from .marks import invalid_range
 from .scatter import BinSums, ErrorModel, PixelMap, per_pixel, type_number
 
 SOURCES = Path(__file__).parent / "cuda"
+SCATTER, GATHER, DIVIDE = (SOURCES / name for name in ("scatter.cu", "gather.cu", "divide.cu"))
+"""Made once: a path takes longer to make and to compare than a kernel to start."""
 
 PIXEL_TYPES = {
     "u1": "unsigned char",
@@ -252,7 +254,7 @@ class CudaScatter:
         defines = pixel_macros(frames.dtype) | tiles.macros()
         defines |= {"POISSON": int(poisson), "CHECKED": int(checked), "MARKED": int(marks.marked)}
         defines |= {"STAGES": stages, "FRAMES": at_once}
-        cuda.load_kernel(SOURCES / "scatter.cu", "scatter", defines, self.device)(
+        cuda.load_kernel(SCATTER, "scatter", defines, self.device)(
             (-(-n // at_once) * tiles.n_pieces,),
             (TILE_THREADS + tiles.adders,),
             pointers(
@@ -272,7 +274,7 @@ class CudaScatter:
             shared_mem=tiles.shared_bytes(np.dtype(frames.dtype), poisson, stages, at_once),
         )
         signal, spread = xp.empty((n, n_bins)), xp.empty((n, n_bins)) if poisson else None
-        cuda.load_kernel(SOURCES / "scatter.cu", "merge", defines, self.device)(
+        cuda.load_kernel(SCATTER, "merge", defines, self.device)(
             (min(-(-n * n_bins // _THREADS), 4096),),
             (_THREADS,),
             pointers(
@@ -362,7 +364,7 @@ class CudaScatter:
             "CHECKED": int(checked),
             "MARKED": int(marks.marked),
         }
-        return cuda.load_kernel(SOURCES / "gather.cu", name, defines, self.device)
+        return cuda.load_kernel(GATHER, name, defines, self.device)
 
 
 @dataclass(frozen=True)
@@ -410,7 +412,7 @@ def patterns(
         if deviations:
             found["intensity_std"] = xp.empty((n, n_bins), np.float32)
     if n * n_bins:
-        cuda.load_kernel(SOURCES / "divide.cu", "divide", {}, device)(
+        cuda.load_kernel(DIVIDE, "divide", {}, device)(
             (min(-(-n * n_bins // _THREADS), 4096),),
             (_THREADS,),
             pointers(
@@ -431,7 +433,7 @@ def patterns(
     rows = len(sums.count)
     valid = xp.zeros(rows, np.float32)
     if rows:
-        cuda.load_kernel(SOURCES / "divide.cu", "fraction", {}, device)(
+        cuda.load_kernel(DIVIDE, "fraction", {}, device)(
             (rows,),
             (_THREADS,),
             pointers(sums.count, sums.rejected, np.int64(n_bins), np.float64(total_count or 1.0), valid),

@@ -135,7 +135,9 @@ def test_blocks_are_small_where_the_bins_are_many() -> None:
     assert frames_per_block(pilatus, 1000 * 360) == 4
     assert frames_per_block(100 * 1024**2, 1000) == frames_per_block(100 * 1024**2, 10**6) == 1
     assert frames_per_block(4, 10) == 256
-    assert frames_per_block(4 * 2162 * 2068, 1000, "cuda:0") == 59
+    assert frames_per_block(4 * 2162 * 2068, 1000, "cuda:0") == 29
+    assert frames_per_block(4 * 2162 * 2068, 1000, "cuda:0", encoded=True) == 89
+    assert frames_per_block(pilatus, 1000, encoded=True) == 50
 
 
 @pytest.mark.parametrize("npt_azimuth", [None, 24])
@@ -151,7 +153,7 @@ def test_the_size_of_blocks_changes_no_number(npt_azimuth, monkeypatch) -> None:
 
     whole = integrate()
     for size in (1, 2, 5):
-        monkeypatch.setattr(integrator_module, "frames_per_block", lambda *_, size=size: size)
+        monkeypatch.setattr(integrator_module, "frames_per_block", lambda *_, size=size, **__: size)
         xr.testing.assert_identical(integrate(), whole)
 
 

@@ -2,9 +2,9 @@
 //
 // One warp decodes one block (8192 bytes in files of detectors). It copies the coded bytes to the end of a buffer in
 // shared memory and decodes them in place towards its beginning, all lanes copying; then each lane joins the bit planes
-// of eight elements at a time and writes these to the frame. Where blocks begin was found on the way through the
-// host (native/gather.cpp), which also checked that they lie inside the chunk. Whatever the bytes are, nothing outside
-// the buffer and the frame is touched: a block that is not LZ4 of the right size sets the frame's error flag.
+// of eight elements at a time and writes these to the frame. Before that, `find_blocks` has found where the blocks begin,
+// and that they lie inside the chunk. Whatever the bytes are, nothing outside the buffer and the frame is touched: a
+// chunk that ends too early, or a block that is not LZ4 of the right size, sets the frame's error flag.
 //
 // Macro: SIZE, bytes of an element (1, 2, 4 or 8).
 typedef unsigned char u8;
@@ -339,6 +339,53 @@ __device__ __forceinline__ void unshuffle(u8 *planes, u32 lane, u32 count, u8 *o
         unshuffle_lines(planes, lane, count, out, aligned);
     else
         unshuffle_bytes(planes, lane, count, out, aligned);
+}
+
+// Each length says where the next one lies: thousands of steps for a frame, each as long as it takes to read. So the chunk
+// comes to shared memory by windows, all threads reading, and is walked there.
+constexpr u32 window_bytes = 16384;
+
+// The number of four bytes, the highest first, at any place of shared memory.
+__device__ __forceinline__ u32 big_endian(const u32 *words, u32 at) {
+    return __byte_perm(__funnelshift_r(words[at / 4], words[(at + 3) / 4], 8 * (at % 4)), 0, 0x0123);
+}
+
+// Find the blocks of frame blockIdx.x.
+//   chunks, starts, n, tables, pitch, blocks, errors    as below, but chunks start at multiples of 16 bytes; `tables` is
+//               written. A chunk that ends before its blocks and the plain rest do gets an error, and 0 in `blocks`
+//   sizes       bytes of each chunk
+extern "C" __global__ void __launch_bounds__(128)
+    find_blocks(const u8 *chunks, const u64 *starts, const u64 *sizes, u32 pitch, u64 n, u32 *blocks, u32 *tables, u32 *errors) {
+    __shared__ uint4 window[window_bytes / 16];
+    const u32 frame = blockIdx.x, block = blocks[frame], size = (u32)sizes[frame];
+    if (block == 0) return;
+    const u8 *const chunk = chunks + starts[frame];
+    u32 *const table = tables + (u64)frame * pitch;
+    const u32 count = (u32)((n / 8 * 8 + block - 1) / block);
+    u32 at = 12, number = 0;  // behind the header
+    bool inside = true;
+    while (inside && number < count) {
+        const u32 first = at / 16 * 16, held = min(size - first, window_bytes);
+        const uint4 *const from = reinterpret_cast<const uint4 *>(chunk + first);
+        for (u32 i = threadIdx.x; 16 * i < held; i += blockDim.x) window[i] = from[i];
+        __syncthreads();
+        while (inside && number < count && at + 4 <= first + held) {
+            const u32 length = big_endian(reinterpret_cast<const u32 *>(window), at - first);
+            inside = length <= size - at - 4;
+            if (threadIdx.x == 0) table[number] = at;
+            if (inside) at += 4 + length, ++number;
+        }
+        inside &= number == count || at + 4 <= size;
+        __syncthreads();
+    }
+    if (threadIdx.x != 0) return;
+    inside &= (u32)(n % 8) * SIZE <= size - at;
+    if (inside) {
+        table[count] = at;
+    } else {
+        blocks[frame] = 0;
+        errors[frame] = 1;
+    }
 }
 
 // Decode block blockIdx.x * warps + warp of frame blockIdx.y.

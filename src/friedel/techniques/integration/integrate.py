@@ -257,7 +257,7 @@ def _steps(
 
 
 def _block_size(parameters: Live, source: FrameSource, radial_map: RadialMap, context: Context) -> int:
-    automatic = frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device)
+    automatic = frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device, encoded=source.encoded)
     return parameters.block_frames or automatic
 
 

@@ -28,8 +28,13 @@ from .radial_map import FrameBlock, Frames, RadialMap
 from .results import label_patterns
 
 MapMaker = Callable[[tuple[int, int]], RadialMap]
-BLOCK_BYTES, DEVICE_BLOCK_BYTES = 64 * 1024**2, 1024**3
-"""Of decoded frames. A GPU works on more of them at a time: to start its work costs as much as to sum a frame."""
+BLOCK_BYTES = 64 * 1024**2
+"""Decoded frames of a block."""
+DEVICE_BLOCK_BYTES = 512 * 1024**2
+"""For a GPU, which works on more of them at a time."""
+ENCODED_BLOCK_BYTES = 1536 * 1024**2
+"""For a GPU that decodes. Such frames come the fastest: to start the work of a small block takes longer than the work.
+In the host's memory they are compressed."""
 
 
 CAKE_BINS = 360
@@ -42,8 +47,8 @@ BYTES_PER_BIN = 8 * 16
 """Per frame: the sums with those that are being made, the sums of invalid pixels, the results."""
 
 
-def frames_per_block(frame_bytes: int, n_bins: int, device: str = "cpu") -> int:
-    """Return how many frames make a block whose work takes about 64 MiB of memory, or 1 GiB of a GPU's.
+def frames_per_block(frame_bytes: int, n_bins: int, device: str = "cpu", *, encoded: bool = False) -> int:
+    """Return how many frames make a block whose work takes about 64 MiB of memory, or more of a GPU's.
 
     Parameters
     ----------
@@ -53,8 +58,11 @@ def frames_per_block(frame_bytes: int, n_bins: int, device: str = "cpu") -> int:
         Number of bins of a pattern or cake: a cake of 1000 x 360 bins takes much more than the frame it is made of.
     device : str
         Where the work is done.
+    encoded : bool
+        Whether the frames come compressed, which changes nothing for the CPU.
     """
-    block_bytes = BLOCK_BYTES if device == "cpu" else DEVICE_BLOCK_BYTES
+    of_device = ENCODED_BLOCK_BYTES if encoded else DEVICE_BLOCK_BYTES
+    block_bytes = BLOCK_BYTES if device == "cpu" else of_device
     frames_alone = block_bytes // max(frame_bytes, 1)
     fitting = block_bytes // max(frame_bytes + BYTES_PER_BIN * n_bins, 1)
     return int(np.clip(max(fitting, min(frames_alone, FRAMES_IN_VECTORS)), 1, MOST_FRAMES))
@@ -341,7 +349,8 @@ def _blocks(
             stack.read(block), stack.labels(block), None if factors is None else factors[part], variance=own
         )
 
-    blocks = cut_blocks(stack.n_frames, frames_per_block(frame_bytes, n_bins, device))
+    encoded = isinstance(stack.source, FrameSource) and stack.source.encoded
+    blocks = cut_blocks(stack.n_frames, frames_per_block(frame_bytes, n_bins, device, encoded=encoded))
     with ThreadPoolExecutor(1, "read") as reader:
         following = reader.submit(read, blocks[0]) if blocks else None
         for number in range(len(blocks)):

@@ -161,7 +161,8 @@ def _map(
     regions = map_regions(radial_map, layout, parameters.on_error == "skip")
     blocks = cut_blocks(
         layout.frames.size,
-        parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
+        parameters.block_frames
+        or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device, encoded=source.encoded),
     )
     # An interrupted run goes on although other maps are asked for: the patterns are the same.
     patterns = {name: value for name, value in record.parameters.items() if name not in WITHOUT_INFLUENCE}

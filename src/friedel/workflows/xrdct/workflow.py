@@ -193,7 +193,8 @@ def _integrate(
         regions[SKIPPED] = RegionSpec(layout.shape, "u1", item_axes=3)
     blocks = cut_blocks(
         layout.frames.size,
-        parameters.block_frames or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device),
+        parameters.block_frames
+        or frames_per_block(source.frame_bytes, radial_map.scatter.n_bins, context.device, encoded=source.encoded),
     )
     normalization = None if motors.monitor is None else motors.monitor / np.nanmean(motors.monitor)
     if parameters.normalization_factor != 1.0:
