@@ -103,6 +103,7 @@ ROWS: tuple[tuple[Callable[..., str], str, *tuple[Any, ...]], ...] = (
     (to_patterns, "GPU: Eiger 4M, 32 bits, compressed in memory to patterns", "Eiger 4M uint32"),
     (to_patterns, "GPU: the same, 16 bits", "Eiger 4M uint16"),
     (to_patterns, "two GPUs: the same, 16 bits", "Eiger 4M uint16", "integration_gpu_two"),
+    (to_patterns, "two GPUs: the same, 16 bits, in pinned memory", "Eiger 4M uint16", "integration_gpu_two_pinned"),
     (to_patterns, "GPU: the same, 32 bits, cakes of 1000 × 360", "Eiger 4M uint32, 1000 x 360"),
     (to_patterns, "GPU: Pilatus 2M, CBF in memory to patterns", "Pilatus 2M CBF"),
     (resident, "GPU: Eiger 4M frames that are there, Poisson errors", "Eiger 4M u4 none poisson"),

@@ -21,14 +21,14 @@ while [ $# -gt 0 ]; do
             ;;
         sanitize)
             PYTHONPATH=${SITE:-/tmp/friedel-site}:$PYTHONPATH compute-sanitizer --tool memcheck --error-exitcode 9 python3 -m pytest -q -m gpu \
-                -p no:cacheprovider -W default tests/kernels/test_cuda_decode.py -k "damaged or no_lz4 or truncated or escapes or matches" 2>&1 |
+                -p no:cacheprovider -W default tests/kernels/test_cuda_decode.py -k "damaged or no_lz4 or truncated or escapes or matches or end_anywhere or lead_out or every_place" 2>&1 |
                 tee "$OUT/sanitize.txt" | tail -15
             PYTHONPATH=${SITE:-/tmp/friedel-site}:$PYTHONPATH compute-sanitizer --tool memcheck --error-exitcode 9 python3 -m pytest -q -m gpu \
                 -p no:cacheprovider -W default tests/kernels/test_cuda_scatter.py tests/kernels/test_cuda_robust.py \
                 -k "several_pieces or start_anywhere or not_consecutive or invalid or outliers or large_bins or few_pixels or without_entries" \
                 2>&1 | tee "$OUT/sanitize_sums.txt" | tail -15
             PYTHONPATH=${SITE:-/tmp/friedel-site}:$PYTHONPATH compute-sanitizer --tool racecheck --error-exitcode 9 python3 -m pytest -q -m gpu \
-                -p no:cacheprovider -W default tests/kernels/test_cuda_decode.py -k "matches or all_lengths or limits_of or lz4_of_counts" 2>&1 |
+                -p no:cacheprovider -W default tests/kernels/test_cuda_decode.py -k "matches or all_lengths or limits_of or lz4_of_counts or every_place" 2>&1 |
                 tee "$OUT/racecheck.txt" | tail -15
             ;;
         bench)

@@ -86,7 +86,7 @@ class FrameLoader:
         n_pixels, size = math.prod(shape), frames.dtype.itemsize
         most = min(len(frames), len(self._frames) // max(n_pixels * size, 1))
         if not isinstance(frames, EncodedFrames):
-            return min(most, len(self._staging) // max(_aligned(n_pixels * size, _BUFFER_ALIGNMENT), 1))
+            return min(most, len(self._staging) // max(staging_for(n_pixels * size, 1), 1))
         each = 24 + (4 * _pitch(n_pixels, size) if frames.codec == "bslz4" else 0)
         sizes = np.fromiter(map(len, frames.buffers[:most]), np.int64, most)
         fits = 4 * ALIGNMENT + np.cumsum(each + _aligned(sizes, _BUFFER_ALIGNMENT)) <= len(self._staging)
@@ -279,7 +279,7 @@ def _runs(starts: npt.NDArray[np.uint64], places: npt.NDArray[np.int64]) -> list
 
 def staging_for(frame_bytes: int, n_frames: int) -> int:
     """Return the staging memory that is needed for `n_frames` frames which are not compressed."""
-    return n_frames * _aligned(frame_bytes, _BUFFER_ALIGNMENT)
+    return n_frames * int(_aligned(frame_bytes, _BUFFER_ALIGNMENT))
 
 
 def _aligned(n_bytes: Any, alignment: int) -> Any:
