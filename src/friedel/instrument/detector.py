@@ -38,14 +38,14 @@ class Detector:
     delta_dummy : float
         Values within this distance from `dummy` are invalid too.
     gap_rows, gap_columns : tuple of (int, int)
-        Spans (first, last + 1) without sensitive pixels, as an array of orientation 3 has them.
+        Spans (first, last + 1) without sensitive pixels: those of the stored array, whatever its orientation.
     sensor : Sensor or None
         What stops the photons; None if that is not known.
     pixels : PixelShapes or None
         Where the pixels really are, and which are not sensitive; None for a regular grid.
     module_spans : tuple of Module
-        What each module records, as an array of orientation 3 has it; empty if the detector is one, or nothing is
-        known. See `modules`.
+        What each module records of the array that `pixels` describes, or of the stored array if they describe none;
+        empty if the detector is one, or nothing is known. See `modules`.
     """
 
     name: str
@@ -239,7 +239,7 @@ class Detector:
         """
         shape = self.known_shape()
         spans = self.module_spans or (Module((0, shape[0]), (0, shape[1])),)
-        return oriented_modules(spans, shape, self.orientation)
+        return spans if self.pixels is None else oriented_modules(spans, self.pixels, self.orientation)
 
     @property
     def generic(self) -> bool:
@@ -303,12 +303,10 @@ class Detector:
             If the shape is not known.
         """
         mask = np.zeros(self.known_shape(), dtype=np.bool_)
-        # The same array as an image of orientation 3 has it.
-        native = mask[:: -1 if self.orientation in (1, 2) else 1, :: -1 if self.orientation in (1, 4) else 1]
         for start, stop in self.gap_rows:
-            native[start:stop] = True
+            mask[start:stop] = True
         for start, stop in self.gap_columns:
-            native[:, start:stop] = True
+            mask[:, start:stop] = True
         own = None if self.pixels is None else self.pixels.oriented_mask(self.orientation)
         if own is not None:
             mask |= own
@@ -415,19 +413,15 @@ def _coordinates(index: NDArray[np.float64], count: int, pixel: float, reverse: 
     return (count - index if reverse else index) * pixel
 
 
-def oriented_modules(spans: tuple[Module, ...], shape: tuple[int, int], orientation: int) -> tuple[Module, ...]:
-    """Return modules of an array of orientation 3 as an array of another orientation has them, and the way back."""
+def oriented_modules(spans: tuple[Module, ...], pixels: PixelShapes, orientation: int) -> tuple[Module, ...]:
+    """Return modules of the array that `pixels` describe as an array of another orientation has them; and back."""
+    flips = pixels.flips(orientation)
 
-    def turned(span: Span, size: int, flipped: bool) -> Span:
-        return (size - span[1], size - span[0]) if flipped else span
+    def turned(span: Span, axis: int) -> Span:
+        size = pixels.shape[axis]
+        return (size - span[1], size - span[0]) if flips[axis] else span
 
-    return tuple(
-        Module(
-            turned(module.rows, shape[0], orientation in (1, 2)),
-            turned(module.columns, shape[1], orientation in (1, 4)),
-        )
-        for module in spans
-    )
+    return tuple(Module(turned(module.rows, 0), turned(module.columns, 1)) for module in spans)
 
 
 def area_vectors(corners: Positions) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -218,7 +218,7 @@ def _detector(
         gap_columns=rule.gap_columns if rule else (),
         sensor=_sensor(values),
         pixels=pixels,
-        module_spans=oriented_modules(spans, pixels.shape, orientation),
+        module_spans=oriented_modules(spans, pixels, orientation),
     )
 
 

@@ -375,6 +375,8 @@ class HexagonalLattice(PixelShapes):
 class RegularPixels(PixelShapes):
     """Pixels on the regular grid, of which only some are sensitive: those of chips, or those of a round plate.
 
+    They are those of the stored array: a camera stores its image in one way, whatever orientation a geometry gives it.
+
     Parameters
     ----------
     shape : (int, int)
@@ -402,6 +404,10 @@ class RegularPixels(PixelShapes):
     def displaced(self) -> bool:
         """No pixel is."""
         return False
+
+    def flips(self, orientation: int) -> tuple[bool, bool]:
+        """They never are."""
+        return False, False
 
     def mask(self) -> NDArray[np.bool_]:
         """Return which pixels are not sensitive."""

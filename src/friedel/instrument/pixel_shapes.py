@@ -128,7 +128,7 @@ class PixelShapes(ABC):
 
     def oriented_corners(self, rows: slice, orientation: int) -> Positions:
         """Return corners of the pixels of an array of another orientation, the first one at (i, j) of that array."""
-        flip_rows, flip_columns = self._flips(orientation)
+        flip_rows, flip_columns = self.flips(orientation)
         found = self.corners(self._own_rows(rows, flip_rows))
         if self.n_corners != 4:
             return _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
@@ -138,13 +138,13 @@ class PixelShapes(ABC):
 
     def oriented_centers(self, rows: slice, orientation: int) -> Positions:
         """Return centres of the pixels of an array of another orientation."""
-        flip_rows, flip_columns = self._flips(orientation)
+        flip_rows, flip_columns = self.flips(orientation)
         found = self.centers(self._own_rows(rows, flip_rows))
         return _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
 
     def oriented_crossings(self, rows: slice, orientation: int) -> Positions | None:
         """Return the corners that the pixels of an array of another orientation share."""
-        flip_rows, flip_columns = self._flips(orientation)
+        flip_rows, flip_columns = self.flips(orientation)
         found = self.crossings(self._own_rows(rows, flip_rows))
         return None if found is None else _each(found, lambda values: _flipped(values, flip_rows, flip_columns))
 
@@ -191,15 +191,16 @@ class PixelShapes(ABC):
 
     def oriented_places(self, y: _Array, x: _Array, orientation: int) -> Positions:
         """Return where points of an array of another orientation are."""
-        flip_rows, flip_columns = self._flips(orientation)
+        flip_rows, flip_columns = self.flips(orientation)
         return self.places(self.shape[0] - y if flip_rows else y, self.shape[1] - x if flip_columns else x)
 
     def oriented_mask(self, orientation: int) -> NDArray[np.bool_] | None:
         """Return the mask of an array of another orientation."""
         own = self.mask()
-        return None if own is None else _flipped(own, *self._flips(orientation))
+        return None if own is None else _flipped(own, *self.flips(orientation))
 
-    def _flips(self, orientation: int) -> tuple[bool, bool]:
+    def flips(self, orientation: int) -> tuple[bool, bool]:
+        """Return whether rows and columns of an array of another orientation run the other way than those here."""
         return (
             (orientation in FLIPPED_ROWS) != (self.orientation in FLIPPED_ROWS),
             (orientation in FLIPPED_COLUMNS) != (self.orientation in FLIPPED_COLUMNS),

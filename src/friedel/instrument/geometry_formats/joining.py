@@ -213,7 +213,7 @@ def module_panels(geometry: Geometry, title: str) -> tuple[list[Panel], float]:
     detector = geometry.detector
     if detector.n_corners != 4:
         raise GeometryError(f"The pixels of {detector.name} are no quadrilaterals, which {title} cannot tell.")
-    spans = [(slice(*module.rows), slice(*module.columns)) for module in _modules(detector, shape)]
+    spans = [(slice(*module.rows), slice(*module.columns)) for module in _modules(detector)]
     grid = Placement.from_geometry(geometry)
     if not detector.displaced:
         spans = between_gaps(detector, shape) if len(spans) == 1 else spans
@@ -229,12 +229,12 @@ def module_panels(geometry: Geometry, title: str) -> tuple[list[Panel], float]:
     return found, off
 
 
-def _modules(detector: Detector, shape: tuple[int, int]) -> tuple[Module, ...]:
+def _modules(detector: Detector) -> tuple[Module, ...]:
     pixels = detector.pixels
-    if not isinstance(pixels, PlacedModules) or pixels.orientation != 3:
+    if not isinstance(pixels, PlacedModules):
         return detector.modules()
     spans = tuple(Module(module.rows, module.columns) for module in pixels.modules)
-    return oriented_modules(spans, shape, detector.orientation)
+    return oriented_modules(spans, pixels, detector.orientation)
 
 
 def _panel(number: int, place: tuple[slice, slice], placement: Placement) -> Panel:
