@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import h5py
@@ -104,3 +105,24 @@ def test_a_large_file_is_quick(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(FileError, match="no such file"):
         describe_file(tmp_path / "none.h5")
+
+
+def test_a_goniometer(tmp_path):
+    path = tmp_path / "gonio.json"
+    function = {"dist_expr": "dist", "poni1_expr": "poni1", "poni2_expr": "0.0", "rot1_expr": "scale * nu"}
+    table = {"content": "Goniometer calibration v2", "detector": "Pilatus100k", "wavelength": 1e-10}
+    table |= {"param": [0.3, 0.02, 0.0175], "param_names": ["dist", "poni1", "scale"], "pos_names": ["nu"]}
+    path.write_text(json.dumps(table | {"trans_function": function}))
+    found = describe_file(path)
+    assert (found.holds, found.format) == ("geometry", "goniometer")
+    text = str(found)
+    assert "rot1: scale * nu" in text
+    assert "scale: 0.0175" in text
+    assert f"friedel merge1d FRAMES... --geometry {path} --positions nu" in text
+
+
+@pytest.mark.parametrize("text", ['{"content": "goniometer"}', "{", "[1]", '{"a": 1}'])
+def test_json_that_is_no_goniometer(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    assert describe_file(path).format != "goniometer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,8 @@ from .recognise import head_of, natural_key, recognise, split_location
 Holds = Literal["frames", "image", "result", "HDF5", "geometry", "pattern", "array", "unknown"]
 LISTED = 40
 """Datasets, links or values that the text names at most."""
+LARGEST_TABLE = 1 << 24
+"""Bytes of a JSON file that is read to be described."""
 SPARSE_FRAMES = "pyFAI_sparse_frames"
 """Attribute of the entry of files that hold sparse frames."""
 LOOKED_AT = 5000
@@ -145,7 +148,7 @@ def describe_file(path: str | Path) -> FileDescription:
     if kind == "poni":
         return _describe_poni(file, size)
     if kind == "text":
-        described = _describe_pattern(file, size)
+        described = _describe_goniometer(file, size) or _describe_pattern(file, size)
         if described is not None:
             return described
     if kind == "numpy":
@@ -180,6 +183,31 @@ def _describe_poni(path: str, size: int) -> FileDescription:
     if not any(key.lower() == "wavelength" for key in values):
         hints += ("It names no wavelength: only angles and radii can be computed.",)
     return FileDescription(path, "geometry", "poni", size, values=values, hints=hints)
+
+
+def _describe_goniometer(path: str, size: int) -> FileDescription | None:
+    """Describe the JSON of a goniometer calibration; None if the file is none."""
+    if Path(path).suffix.lower() != ".json" or size > LARGEST_TABLE:
+        return None
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if "goniometer" not in str(content.get("content", "")).casefold():
+            return None
+        function = content["trans_function"]
+        names = content.get("param_names") or function["param_names"]
+        given = content["param"]
+        numbers = [given[name] for name in names] if isinstance(given, dict) else given
+        motors = [str(name) for name in content.get("pos_names") or function.get("pos_names") or ("pos",)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    values = {"detector": str(content.get("detector")), "wavelength": str(content.get("wavelength"))}
+    values |= {"motors": ", ".join(motors)}
+    formulas = ((key, text) for key, text in function.items() if key.endswith("_expr") and text is not None)
+    values |= {key.removesuffix("_expr"): str(text) for key, text in formulas}
+    values |= {f"  {name}": str(number) for name, number in zip(names, numbers, strict=False)}
+    positions = " ".join(motors)
+    hints = (f"friedel merge1d FRAMES... --geometry {path} --positions {positions} -o merged.h5",)
+    return FileDescription(path, "geometry", "goniometer", size, values=values, hints=hints)
 
 
 def _describe_pattern(path: str, size: int) -> FileDescription | None:

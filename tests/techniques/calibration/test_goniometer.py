@@ -49,10 +49,11 @@ def goniometer(moves: dict[str, str], values: dict[str, float]) -> Goniometer:
     return Goniometer.of(DETECTOR, formulas, {name: start.get(name, 0.0) for name in names}, tuple(moves), WAVELENGTH)
 
 
-def series(truth: Goniometer, positions: list[float]) -> list[Scene]:
+def series(truth: Goniometer, positions: list[float] | list[tuple[float, float]]) -> list[Scene]:
     scenes = []
     for number, position in enumerate(positions):
-        geometry = truth.geometry({truth.motors[0]: position})
+        at = position if isinstance(position, tuple) else (position,)
+        geometry = truth.geometry(dict(zip(truth.motors, at, strict=True)))
         frame = simulated_frame(geometry, HEXABORIDE.rings(WAVELENGTH), Exposure(counts=400, width=0.12), seed=number)
         scenes.append(Scene(frame.image, np.zeros(DETECTOR.known_shape(), bool)))
     return scenes
@@ -113,6 +114,21 @@ def test_a_stage_in_millimetres_that_is_not_parallel_to_the_beam() -> None:
     start = Start(goniometer({"z": "distance"}, STAGE).geometry({"z": 40.0}), 1)
     found = calibrate_goniometer(scenes, model, HEXABORIDE, start)
     truth = [STAGE[name] for name in found.refinement.names]
+    assert np.abs((found.refinement.values - truth) / found.refinement.errors).max() < 4.0
+
+
+def test_two_arms_one_on_the_other() -> None:
+    moves = {"nu": "rot1", "delta": "rot2"}
+    values = {"distance": 0.25, "poni1": 0.05, "poni2": 0.045, "rot1": 0.01, "rot2": 0.005}
+    values |= {"rot1_per_nu": -math.pi / 180, "rot2_per_delta": 0.999 * math.pi / 180}
+    positions = [(0.0, 0.0), (8.0, 0.0), (0.0, 6.0), (8.0, 6.0)]
+    scenes = series(goniometer(moves, values), positions)
+    guess = {"rot1_per_nu": math.pi / 180, "rot2_per_delta": math.pi / 180}
+    model = GoniometerModel(goniometer(moves, guess), np.array(positions))
+    start = Start(goniometer(moves, values).geometry({"nu": 0.0, "delta": 0.0}), 0)
+    found = calibrate_goniometer(scenes, model, HEXABORIDE, start)
+    truth = [values[name] for name in found.refinement.names]
+    assert not found.left_out
     assert np.abs((found.refinement.values - truth) / found.refinement.errors).max() < 4.0
 
 
