@@ -42,6 +42,9 @@ ROUNDNESS = 0.45
 """Ratio of the eigenvalues above which a maximum is a spot rather than part of a ridge."""
 CLEARANCE = 2.5
 """Distance to the nearest pixel without signal in standard deviations of the smoothing."""
+SIDE = 3.0
+LEAST_FALL = 0.15
+"""A ridge falls off to its lesser side by this part of the fall to the other, this many (binned) pixels away."""
 NOISE_TILE = 32
 
 
@@ -234,6 +237,7 @@ def _ridges_and_spots(level: _Level) -> tuple[_Ridges, _Ridges]:
     spot = on_ridge & (other < ROUNDNESS * eigen) & (s > FAINTEST_SPOT)
     spots = _maxima(spot, iy, ix, a, b, c, gy, gx, s, strength.shape, level.binning)
     keep = on_ridge & (other > ROUNDNESS * eigen)
+    keep[keep] = _stands_out(smooth, iy[keep] + 1, ix[keep] + 1, ny[keep], nx[keep])
     chain = _chains(iy[keep], ix[keep], y[keep], x[keep], ny[keep], nx[keep], s[keep], strength.shape)
     kept = chain >= 0
     index = np.nonzero(keep)[0][kept]
@@ -246,6 +250,20 @@ def _ridges_and_spots(level: _Level) -> tuple[_Ridges, _Ridges]:
         level.binning,
     )
     return ridges, spots
+
+
+def _stands_out(
+    smooth: _Singles, iy: NDArray[np.intp], ix: NDArray[np.intp], ny: _Singles, nx: _Singles
+) -> NDArray[np.bool_]:
+    """Tell ridges from the edges of shadows: those fall off to one side only."""
+    rows, columns = smooth.shape
+    step_y, step_x = np.rint(SIDE * ny).astype(np.intp), np.rint(SIDE * nx).astype(np.intp)
+    top = smooth[iy, ix]
+    one, other = (
+        top - smooth[(iy + sign * step_y).clip(0, rows - 1), (ix + sign * step_x).clip(0, columns - 1)]
+        for sign in (1, -1)
+    )
+    return np.asarray(np.minimum(one, other) > LEAST_FALL * np.maximum(one, other))
 
 
 def _unbinned(index: NDArray[np.floating], binning: int) -> _Array:

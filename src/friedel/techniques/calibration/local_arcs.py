@@ -19,11 +19,10 @@ from .points import RingPoints
 _Array = NDArray[np.float64]
 
 NEIGHBOURS = 40
+FEWEST = 12
 DIRECTIONS = 60
 SAGITTAS = np.array([0.0, -0.06, 0.06, -0.15, 0.15])
 """Curvatures tried, as the height of the arc over its half length."""
-SHORT = 22.0
-"""Chains shorter than this, in pixels, are spots: a grain's spot may be long in any direction."""
 WIDTH = 2.0
 """Spots count as on the arc when they are about this near, in pixels."""
 CLEAR = 2.5
@@ -31,14 +30,15 @@ CLEAR = 2.5
 MOST_SPOTS = 2500
 
 
-def with_directions(points: RingPoints) -> RingPoints:
+def with_directions(points: RingPoints, longest_spot: float = 22.0) -> RingPoints:
     """Return points with short chains made one spot each, and spots with the direction of the arc they lie on.
 
-    A spot whose neighbours tell nothing keeps the direction that it has, if any.
+    A grain's spot may be long in any direction: chains shorter than `longest_spot` in pixels count as spots. One whose
+    neighbours tell nothing keeps the direction that it has, if any.
     """
-    points = _short_chains_as_spots(points)
+    points = _short_chains_as_spots(points, longest_spot)
     alone = np.nonzero(points.chain < 0)[0]
-    if len(alone) < NEIGHBOURS // 2:
+    if len(alone) < FEWEST:
         return points
     if len(alone) > MOST_SPOTS:
         strongest = np.sort(alone[np.argsort(-points.strength[alone], kind="stable")[:MOST_SPOTS]])
@@ -52,7 +52,7 @@ def with_directions(points: RingPoints) -> RingPoints:
     return replace(points, direction=direction)
 
 
-def _short_chains_as_spots(points: RingPoints) -> RingPoints:
+def _short_chains_as_spots(points: RingPoints, longest_spot: float) -> RingPoints:
     chained = np.nonzero(points.chain >= 0)[0]
     if not len(chained):
         return points
@@ -63,7 +63,7 @@ def _short_chains_as_spots(points: RingPoints) -> RingPoints:
     place = np.column_stack((points.y[chained], points.x[chained]))
     np.minimum.at(low, label, place)
     np.maximum.at(high, label, place)
-    short = np.hypot(*(high - low).T) < SHORT
+    short = np.hypot(*(high - low).T) < longest_spot
     # The strongest point of each short chain stands for it.
     order = np.lexsort((-points.strength[chained], label))
     first = order[np.r_[True, label[order][1:] != label[order][:-1]]]

@@ -35,11 +35,33 @@ _Whole = NDArray[np.int32]
 
 SAMPLE = 900
 """Points that the search works with, drawn from those given."""
+LONGEST_SPOTS = (22.0, 90.0)
+"""Chains that count as spots of single grains, in pixels; the second is tried where the first leads to nothing."""
 FEWEST = 20
 """Points without which nothing is tried."""
 LEAST_SCORE = 10.0
+LEAST_SCORE_ALONE = 7.5
+CLEAR_MARGIN = 7.0
+"""Less is enough where nothing else comes near."""
 LEAST_MARGIN = 4.0
 LEAST_RINGS = 3
+MANY_RINGS = 20
+LEAST_SCORE_OF_MANY = -10.0
+"""Scores below which a solution could be chance. Of many rings close together each tells little, but nothing else comes
+near."""
+LARGEST_ANGLE = 3.0
+REFERENCE_WAVELENGTH = 0.3e-10
+SHORTEST_WAVELENGTH, LONGEST_WAVELENGTH = 0.08e-10, 2.5e-10
+"""Wavelengths that are tried where it is not known, m."""
+WORST_WAVELENGTH = 0.01
+"""Relative error of a wavelength above which it counts as not found."""
+CLEAR_ERRORS = 8.0
+LEAST_WRONG = 0.005
+"""A wavelength is wrong if it is off by so many standard errors and by this part."""
+HC = 12.398419843320026
+"""keV Å."""
+FITTED = 500
+QUICK_ERROR = 1.5
 PLACE_ERROR = 0.5
 """Error of the place of a ring, pixels, besides that which its points tell."""
 EXPECTED_WIDTH = 2.0
@@ -134,12 +156,30 @@ class _Clusters:
 
 @dataclass(frozen=True)
 class _Comb:
-    """The rings that a calibrant can give: d in Å falling, and relative intensities at the wavelength."""
+    """The rings that a calibrant can give: d in Å falling, 2θ and relative intensity at a wavelength in m."""
 
     spacing: _Array
     two_theta: _Array
     intensity: _Array
     wavelength: float
+
+    @classmethod
+    def of(cls, calibrant: Calibrant, wavelength: float) -> _Comb:
+        rings = calibrant.rings(wavelength, LARGEST_ANGLE)
+        intensity = np.asarray(rings.intensity, np.float64)
+        relative = np.maximum(intensity / max(float(intensity.max(initial=0.0)), 1e-30), 1e-6)
+        spacing = np.asarray(rings.spacing, np.float64)
+        return cls(spacing, np.asarray(rings.two_theta, np.float64), relative, wavelength)
+
+    def at(self, wavelength: float) -> _Comb:
+        """Return the comb at another wavelength: the rings that both have, with the intensity for the new angle."""
+        sine = 0.5e10 * wavelength / self.spacing
+        inside = sine < math.sin(0.5 * LARGEST_ANGLE)
+        two_theta = 2 * np.arcsin(sine[inside])
+        old = self.two_theta[inside]
+        factor = np.sin(0.5 * old) * np.sin(old) / (np.sin(0.5 * two_theta) * np.sin(two_theta))
+        intensity = self.intensity[inside] * factor
+        return _Comb(self.spacing[inside], two_theta, intensity / intensity.max(initial=1e-300), wavelength)
 
 
 def find_geometry(
@@ -173,8 +213,19 @@ def find_geometry(
             "Check that the image shows rings, the mask (True means excluded) and the exposure.",
         )
     whole = _scene(points, detector)
-    scene = _scene(with_directions(points), detector)
-    scene = scene.select(_sample(scene, SAMPLE))
+    failure: CalibrationError | None = None
+    for longest_spot in LONGEST_SPOTS:
+        scene = _scene(with_directions(points, longest_spot), detector)
+        scene = scene.select(_sample(scene, SAMPLE))
+        try:
+            return _decide(whole, scene, _solutions(scene, calibrant, wavelength), calibrant, wavelength)
+        except CalibrationError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _solutions(scene: _Scene, calibrant: Calibrant, wavelength: float | None) -> list[_Solution]:
     shapes = _shapes(scene)
     if not shapes:
         raise CalibrationError("The points lie on no rings.", "Check that the image shows rings of a powder.")
@@ -183,7 +234,7 @@ def find_geometry(
         solutions += _numbered(scene, *shape, calibrant, wavelength)
         if any(solution.beyond_doubt for solution in solutions):
             break
-    return _decide(whole, solutions, calibrant, wavelength)
+    return solutions
 
 
 # ---------------------------------------------------------------------------------------------- the points as seen
@@ -328,13 +379,39 @@ def _shapes(scene: _Scene) -> list[tuple[_Array, _Clusters]]:
     best = best[_different(best, cost, more, 16)]
     best, cost = descend(best, _orientation_normal(more, 0.05), 15)
     best = best[_different(best, cost, more, 8)]
-    found = []
-    for parameters in _straightened(scene, best):
-        shape = _sharpened(scene, parameters)
-        if shape is not None:
-            found.append(shape)
+    found = [shape for parameters in _straightened(scene, best) if (shape := _sharpened(scene, parameters)) is not None]
     found.sort(key=lambda shape: -shape[1].sharpness)
+    upright = _upright(scene, more)
+    # Short arcs fit many tilts; none is then the first guess.
+    if upright is not None and found and upright[1].sharpness > found[0][1].sharpness - 0.5:
+        found.insert(1, upright)
     return found[:3]
+
+
+def _upright(scene: _Scene, directed: Places) -> tuple[_Array, _Clusters] | None:
+    """Return the shape without tilt: the centre is where all normals meet."""
+    steps = np.array([-3.0, -1.7, -0.8, -0.35, 0.0, 0.35, 0.8, 1.7, 3.0])
+    centers = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+    starts = _product(centers, [1.5], np.zeros((1, 2)))
+    for scale in (0.15, 0.05):
+        starts, cost = descend(starts, _fixing(_orientation_normal(directed, scale), (2, 3, 4)), 8)
+        starts = starts[np.argsort(cost)[:8]]
+    return _sharpened(scene, starts[0], fixed=(2, 3, 4))
+
+
+def _fixing(normal: NormalEquations, fixed: tuple[int, ...]) -> NormalEquations:
+    """Return the equations without some parameters."""
+
+    def fixing(parameters: _Array) -> Normal:
+        cost, matrix, gradient = normal(parameters)
+        for k in fixed:
+            matrix[:, k, :] = 0.0
+            matrix[:, :, k] = 0.0
+            matrix[:, k, k] = 1.0
+            gradient[:, k] = 0.0
+        return cost, matrix, gradient
+
+    return fixing
 
 
 def _different(parameters: _Array, cost: _Array, places: Places, n: int) -> list[int]:
@@ -371,15 +448,9 @@ def _free_rings_normal(
         for k in range(N_PARAMETERS):
             column = seen.derivatives[..., k]
             columns[..., k] = (column - ((squared * column) @ ones / total)[:, label]) * weight
-        cost, matrix, gradient = _moderate(parameters, _robust(residual, columns, scale))
-        for k in fixed:
-            matrix[:, k, :] = 0.0
-            matrix[:, :, k] = 0.0
-            matrix[:, k, k] = 1.0
-            gradient[:, k] = 0.0
-        return cost, matrix, gradient
+        return _moderate(parameters, _robust(residual, columns, scale))
 
-    return normal
+    return _fixing(normal, fixed)
 
 
 def _straightened(scene: _Scene, parameters: _Array) -> _Array:
@@ -445,14 +516,14 @@ def _clusters(scene: _Scene, parameters: _Array, smoothing: float) -> _Clusters:
     return _Clusters(label, center[good], width[good], slopes[good], count[good], sharpness)
 
 
-def _sharpened(scene: _Scene, parameters: _Array) -> tuple[_Array, _Clusters] | None:
+def _sharpened(scene: _Scene, parameters: _Array, *, fixed: tuple[int, ...] = ()) -> tuple[_Array, _Clusters] | None:
     """Gather the points in rings and let these be sharp."""
     for smoothing, scale in ((3.0, 4.0), (1.5, 2.0), (1.0, 1.0)):
         rings = _clusters(scene, parameters, smoothing)
         chosen = np.nonzero(rings.label >= 0)[0]
         if len(chosen) < FEWEST:
             return None
-        normal = _free_rings_normal(scene.places.select(chosen), rings.label[chosen], scene.pixel, scale)
+        normal = _free_rings_normal(scene.places.select(chosen), rings.label[chosen], scene.pixel, scale, fixed=fixed)
         mirrored = parameters * np.array([1.0, 1.0, 1.0, -1.0, -1.0])
         refined, cost = descend(np.stack((parameters, mirrored)), normal, 8)
         if np.isfinite(refined).all():
@@ -572,17 +643,6 @@ def _weakest(information: _Array, moves: _Array) -> tuple[_Array, _Array]:
     return weak, shift
 
 
-def _comb(calibrant: Calibrant, wavelength: float, limit: float = 3.0) -> _Comb:
-    rings = calibrant.rings(wavelength, limit)
-    intensity = np.asarray(rings.intensity, np.float64)
-    return _Comb(
-        np.asarray(rings.spacing, np.float64),
-        np.asarray(rings.two_theta, np.float64),
-        np.maximum(intensity / max(float(intensity.max(initial=0.0)), 1e-30), 1e-6),
-        wavelength,
-    )
-
-
 def _numbered(
     scene: _Scene, parameters: _Array, rings: _Clusters, calibrant: Calibrant, wavelength: float | None
 ) -> list[_Solution]:
@@ -590,44 +650,98 @@ def _numbered(
     if len(rings.two_theta) < 2:
         return []
     profile = _profile(scene, parameters, rings)
-    if wavelength is None:
-        raise CalibrationError("An unknown wavelength is not searched for yet.", "Give the wavelength.")
-    comb = _comb(calibrant, wavelength)
     count = rings.count[profile.known]
-    trial, two_theta, slope = _anchored(profile, comb, count)
-    if not len(trial):
-        return []
+    free = wavelength is None
+    comb = _Comb.of(calibrant, wavelength or REFERENCE_WAVELENGTH)
+    if free:
+        trial, two_theta, slope, wavelengths = _anchored_by_wavelength(profile, comb, count)
+        if not len(trial):
+            return []
+        per_angle = 2e-10 / wavelengths[:, None]
+        place, width = per_angle * np.sin(0.5 * two_theta), 0.5 * per_angle * np.cos(0.5 * two_theta) * slope
+        quick = _quick_score(place, width, 1.0 / comb.spacing, comb.intensity)
+    else:
+        trial, two_theta, slope = _anchored(profile, comb, count)
+        if not len(trial):
+            return []
+        wavelengths = np.full(len(trial), comb.wavelength)
+        quick = _quick_score(two_theta, slope, comb.two_theta, comb.intensity)
     label = np.where(rings.label >= 0, np.where(profile.known, np.cumsum(profile.known) - 1, -1)[rings.label], -1)
-    quick = np.argsort(-_quick_score(two_theta, slope, comb), kind="stable")[:HYPOTHESES]
-    matches = [_match(_Clusters(label, two_theta[i], slope[i], slope[i], count, 0.0), comb) for i in quick]
+    best = np.argsort(-quick, kind="stable")[:HYPOTHESES]
+    combs = [comb.at(wavelengths[i]) if free else comb for i in best]
+    matches = [
+        _match(_Clusters(label, two_theta[i], slope[i], slope[i], count, 0.0), c)
+        for i, c in zip(best, combs, strict=True)
+    ]
     ranking = np.argsort([-match.score for match in matches], kind="stable")
     chosen: list[int] = []
     solutions: list[_Solution] = []
     for rank in ranking:
-        i = int(quick[rank])
-        if all((np.abs(two_theta[i] - two_theta[j]) > 1.5 * slope[i]).any() for j in chosen):
+        i = int(best[rank])
+        if all(
+            (np.abs(two_theta[i] - two_theta[j]) > 1.5 * slope[i]).any()
+            or abs(wavelengths[i] / wavelengths[j] - 1.0) > 0.01
+            for j in chosen
+        ):
             chosen.append(i)
-            solutions.append(_polished(scene, trial[i], label, matches[rank].target, comb))
+            solutions.append(_polished(scene, trial[i], label, matches[rank].target, combs[rank], free=free))
         if len(chosen) == POLISHED:
             break
     return solutions
 
 
-def _polished(scene: _Scene, parameters: _Array, label: NDArray[np.intp], target: _Array, comb: _Comb) -> _Solution:
-    """Fit the geometry to the rings that were matched, match again, and so on."""
-    rings = None
+def _polished(
+    scene: _Scene, parameters: _Array, label: NDArray[np.intp], target: _Array, comb: _Comb, *, free: bool
+) -> _Solution:
+    """Fit the geometry, and the wavelength if that is free, to the rings that were matched, match again, and so on."""
+    rings, match = None, None
     for scale in (2.0, 1.0, 1.0):
-        chosen = np.nonzero(np.where(label >= 0, np.isfinite(target)[label], False))[0]
-        if len(chosen) >= FEWEST:
-            if len(chosen) > 500:
-                chosen = chosen[np.linspace(0, len(chosen) - 1, 500).astype(int)]
-            normal = _numbered_rings_normal(scene.places.select(chosen), target[label[chosen]], scene.pixel, scale)
-            parameters = descend(parameters[None], normal, 6)[0][0]
+        fit = _numbered_fit(scene, parameters, label, target, scale, free=free)
+        if fit is not None:
+            parameters = fit.parameters
+            if free:
+                comb = comb.at(comb.wavelength * float(np.clip(fit.ratio, 0.8, 1.25)))
         rings = _clusters(scene, parameters, 1.0)
         match = _match(rings, comb, _view(scene, parameters))
         label, target = rings.label, match.target
-    assert rings is not None
+    assert rings is not None and match is not None
     return _Solution(parameters, comb.wavelength, match, rings)
+
+
+@dataclass(frozen=True)
+class _NumberedFit:
+    """Geometry and ratio of the wavelength to that assumed, and the relative standard error of the ratio."""
+
+    parameters: _Array
+    ratio: float
+    error: float
+
+
+def _numbered_fit(
+    scene: _Scene, parameters: _Array, label: NDArray[np.intp], target: _Array, scale: float, *, free: bool
+) -> _NumberedFit | None:
+    """Fit to points on numbered rings; None if there are too few."""
+    chosen = np.nonzero(np.where(label >= 0, np.isfinite(target)[label], False))[0]
+    if len(chosen) < FEWEST:
+        return None
+    if len(chosen) > FITTED:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, FITTED).astype(int)]
+    places, wanted = scene.places.select(chosen), target[label[chosen]]
+    normal = _numbered_rings_normal(places, wanted, scene.pixel, scale)
+    start = np.concatenate((parameters, [0.0] if free else []))[None]
+    there, _ = descend(start, normal, 10 if free else 6)
+    if not free:
+        return _NumberedFit(there[0], 1.0, 0.0)
+    _, matrix, _ = normal(there)
+    seen = angles(there[:, :N_PARAMETERS], places)
+    angle = 2 * np.arcsin(np.minimum(np.sin(0.5 * wanted) * math.exp(there[0, 5]), 1.0))
+    rms = 1.4826 * float(np.median(np.abs((seen.two_theta[0] - angle) / (seen.slope[0] * scene.pixel))))
+    norm = np.sqrt(np.diag(matrix[0])) + 1e-30
+    covariance = np.linalg.pinv(matrix[0] / np.outer(norm, norm), rcond=1e-12) / np.outer(norm, norm)
+    # What shifts a ring, such as neighbours that are not resolved, shifts all its points.
+    together = len(chosen) / min(len(chosen), 4 * len(np.unique(label[chosen])))
+    error = max(rms, 0.05) / scale * math.sqrt(max(covariance[5, 5], 0.0) * together)
+    return _NumberedFit(there[0, :N_PARAMETERS], math.exp(float(np.clip(there[0, 5], -1.0, 1.0))), error)
 
 
 def _anchored(profile: _Profile, comb: _Comb, count: NDArray[np.intp]) -> tuple[_Array, _Array, _Array]:
@@ -663,22 +777,42 @@ def _anchored(profile: _Profile, comb: _Comb, count: NDArray[np.intp]) -> tuple[
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]
 
 
-def _quick_score(two_theta: _Array, slope: _Array, comb: _Comb) -> _Array:
-    """Return how much better than by chance the rings seen (h, m) match, each by its nearest ring."""
-    upper = np.clip(np.searchsorted(comb.two_theta, two_theta), 1, len(comb.two_theta) - 1)
-    left, right = comb.two_theta[upper - 1], comb.two_theta[upper]
-    nearest = np.where(two_theta - left < right - two_theta, upper - 1, upper)
-    distance = np.abs(two_theta - comb.two_theta[nearest]) / slope
-    tolerance = 1.5
-    lowest, highest = two_theta.min(axis=1), two_theta.max(axis=1)
-    span = (highest - lowest) / np.median(slope, axis=1)
-    strength = comb.intensity / (comb.intensity + 0.03)
+def _anchored_by_wavelength(
+    profile: _Profile, comb: _Comb, count: NDArray[np.intp]
+) -> tuple[_Array, _Array, _Array, _Array]:
+    """Return the same for any wavelength, and the wavelengths in m: each L and ring number gives one."""
+    anchors = np.argsort(-count, kind="stable")[:4]
+    strongest = np.sort(np.argsort(-comb.intensity, kind="stable")[:30])
+    away = (np.arange(6) + 0.5) / 6 * PROFILE_STEP - 0.5 * PROFILE_STEP
+    rises = np.gradient(profile.angle, profile.log_length, axis=0)
+    changes = np.gradient(profile.parameters, profile.log_length, axis=0)
+    found = []
+    for j, node in enumerate(profile.log_length):
+        angle = profile.angle[j] + away[:, None] * rises[j]
+        two_theta = 2 * np.arctan(np.exp(angle))  # (l, m)
+        wavelength = 2e-10 * comb.spacing[strongest] * np.sin(0.5 * two_theta[:, anchors, None])  # (l, a, k)
+        inside = np.nonzero((wavelength > SHORTEST_WAVELENGTH) & (wavelength < LONGEST_WAVELENGTH))
+        row = inside[0]
+        parameters = profile.parameters[j] + away[row, None] * changes[j]
+        parameters[:, 2] = node + away[row]
+        slope = np.exp(profile.slope[j] - away[row, None])
+        found.append((parameters, two_theta[row], np.broadcast_to(slope, two_theta[row].shape), wavelength[inside]))
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _quick_score(place: _Array, pixel: _Array, rings: _Array, intensity: _Array) -> _Array:
+    """Return how much better than by chance the rings seen (h, m) match, each by its nearest ring (k)."""
+    upper = np.clip(np.searchsorted(rings, place), 1, len(rings) - 1)
+    left, right = rings[upper - 1], rings[upper]
+    nearest = np.where(place - left < right - place, upper - 1, upper)
+    distance = np.abs(place - rings[nearest]) / pixel
+    lowest, highest = place.min(axis=1), place.max(axis=1)
+    span = (highest - lowest) / np.median(pixel, axis=1)
+    strength = intensity / (intensity + 0.03)
     total = np.concatenate(([0.0], np.cumsum(strength)))
-    number = (
-        total[np.searchsorted(comb.two_theta, highest * 1.02)] - total[np.searchsorted(comb.two_theta, lowest * 0.98)]
-    )
+    number = total[np.searchsorted(rings, highest * 1.02)] - total[np.searchsorted(rings, lowest * 0.98)]
     density = strength[nearest] / np.maximum(number, 1.0)[:, None]
-    peak = density * np.exp(-0.5 * (distance / tolerance) ** 2) / (tolerance * math.sqrt(2 * np.pi))
+    peak = density * np.exp(-0.5 * (distance / QUICK_ERROR) ** 2) / (QUICK_ERROR * math.sqrt(2 * np.pi))
     return np.asarray(np.log(0.8 * peak * span[:, None] + 0.2).sum(axis=1))
 
 
@@ -793,13 +927,23 @@ def _arcs(expected: _Array, view: tuple[_Array, _Array]) -> _Array:
 
 
 def _numbered_rings_normal(places: Places, target: _Array, pixel: float, scale: float) -> NormalEquations:
-    """Return the robust sum of squares of distances, in pixels, from rings at known angles."""
+    """Return the robust sum of squares of distances, in pixels, from rings at known angles.
+
+    A sixth parameter is ln of the wavelength's ratio to that of the known angles.
+    """
+    sine = np.sin(0.5 * target)
 
     def normal(parameters: _Array) -> Normal:
-        seen = angles(parameters, places, derivatives=True)
+        seen = angles(parameters[:, :N_PARAMETERS], places, derivatives=True)
         assert seen.derivatives is not None
         weight = 1.0 / (seen.slope * pixel)
-        return _robust((seen.two_theta - target) * weight, seen.derivatives * weight[..., None], scale)
+        columns = seen.derivatives * weight[..., None]
+        if parameters.shape[1] == N_PARAMETERS:
+            return _robust((seen.two_theta - target) * weight, columns, scale)
+        angle = 2 * np.arcsin(np.minimum(sine * np.exp(parameters[:, 5:6]), 1.0))
+        by_wavelength = -2 * np.tan(np.minimum(0.5 * angle, 1.55)) * weight
+        columns = np.concatenate((columns, by_wavelength[..., None]), axis=2)
+        return _robust((seen.two_theta - angle) * weight, columns, scale)
 
     return normal
 
@@ -807,7 +951,10 @@ def _numbered_rings_normal(places: Places, target: _Array, pixel: float, scale: 
 # -------------------------------------------------------------------------------------------------- the decision
 
 
-def _decide(scene: _Scene, solutions: list[_Solution], calibrant: Calibrant, wavelength: float | None) -> Candidate:
+def _decide(
+    whole: _Scene, scene: _Scene, solutions: list[_Solution], calibrant: Calibrant, wavelength: float | None
+) -> Candidate:
+    """Return the best solution for all points, or say why none can be trusted; `scene` is what they were found with."""
     if not solutions:
         raise CalibrationError(
             "Fewer than two rings were found, and a ring of unknown number cannot fix a distance.",
@@ -817,22 +964,58 @@ def _decide(scene: _Scene, solutions: list[_Solution], calibrant: Calibrant, wav
     best = solutions[0]
     others = [other for other in solutions[1:] if not _same(scene, best, other)]
     margin = best.score - max((other.score for other in others), default=0.0)
-    comb = _comb(calibrant, best.wavelength)
-    ring, distance = _assigned(scene, best.parameters, comb)
-    explained = float((ring >= 0).mean())
-    residual = float(np.sqrt(np.mean(distance[ring >= 0] ** 2))) if (ring >= 0).any() else math.inf
-    seen = len(best.rings.two_theta)
-    if best.match.matched < LEAST_RINGS or best.score < LEAST_SCORE or best.match.matched < 0.5 * seen:
+    _check(best, margin)
+    wavelength = _checked_wavelength(scene, best, wavelength)
+    comb = _Comb.of(calibrant, best.wavelength)
+    ring, distance = _assigned(whole, best.parameters, comb)
+    on_ring = ring >= 0
+    residual = float(np.sqrt(np.mean(distance[on_ring] ** 2))) if on_ring.any() else math.inf
+    return Candidate(_geometry(scene, best), best.score, margin, ring, float(on_ring.mean()), residual)
+
+
+def _check(best: _Solution, margin: float) -> None:
+    """Refuse what could as well be chance."""
+    seen, matched = len(best.rings.two_theta), best.match.matched
+    many = matched >= MANY_RINGS and matched >= 0.9 * seen and margin >= 10.0
+    if matched < LEAST_RINGS or matched < 0.7 * seen or best.score < _least_score(many, margin):
         raise CalibrationError(
-            f"No geometry explains the rings: the best puts {best.match.matched} of {seen} at places of the calibrant.",
-            "Check calibrant and energy.",
+            f"No geometry explains the rings: the best puts {matched} of {seen} at places of the calibrant, "
+            "no more than by chance.",
+            "Check calibrant, energy and pixel size; or mask what is not of the calibrant.",
         )
     if margin < LEAST_MARGIN:
         raise CalibrationError(
-            "Different geometries explain the rings about equally well.",
-            "Give an image with more rings, or start from a geometry.",
+            f"Different geometries explain the {seen} rings about equally well.",
+            "Give an image with more rings or longer arcs, or start from a geometry.",
         )
-    return Candidate(_geometry(scene, best), best.score, margin, ring, explained, residual)
+
+
+def _least_score(many: bool, margin: float) -> float:
+    if many:
+        return LEAST_SCORE_OF_MANY
+    return LEAST_SCORE if margin < CLEAR_MARGIN else LEAST_SCORE_ALONE
+
+
+def _checked_wavelength(scene: _Scene, best: _Solution, wavelength: float | None) -> float:
+    """Return the wavelength; refuse one that the rings contradict, and one that they cannot tell."""
+    fit = _numbered_fit(scene, best.parameters, best.rings.label, best.match.target, 1.0, free=True)
+    if fit is None:
+        return best.wavelength
+    if wavelength is None:
+        if fit.error > WORST_WAVELENGTH:
+            raise CalibrationError(
+                "The rings fix the product of wavelength and distance, but neither of them.",
+                "Give the energy or wavelength, or an image that reaches larger scattering angles.",
+            )
+        return best.wavelength
+    if abs(math.log(fit.ratio)) > max(CLEAR_ERRORS * fit.error, LEAST_WRONG):
+        angstrom, better = wavelength * 1e10, wavelength * fit.ratio * 1e10
+        raise CalibrationError(
+            f"The rings contradict the wavelength: {better:.4f} Å ({HC / better:.3f} keV) explains them clearly better "
+            f"than {angstrom:.4f} Å ({HC / angstrom:.3f} keV).",
+            "Check the energy and the calibrant; or let the wavelength be found.",
+        )
+    return wavelength
 
 
 def _same(scene: _Scene, one: _Solution, other: _Solution) -> bool:
