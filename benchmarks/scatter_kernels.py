@@ -2,11 +2,11 @@
 
 Frames are Poisson counts of an Eiger 4M (2162 × 2068, uint32) and a Pilatus 2M (1679 × 1475, int32); 1000 radial
 bins, solid angle correction, no mask. Times are the best of several, in ms for one frame, for a block of frames and
-for one frame alone. With FRIEDEL_PEERS naming a python that has pyFAI, h5py, hdf5plugin and fabio, the same frames go
-through these as well. The record holds the load average before the run: above about 0.5 other work took part of the
-processor, and the figures of several threads, of friedel and of its peers, are too high.
+for one frame alone. What a dynamic mask costs is measured on the Eiger's frames, of 32 and of 16 bits, in turn with the
+same frames without one. The record holds the load average before the run: above about 0.5 other work took part of the
+processor, and the figures of several threads are too high. The peers are in `integration_cpu.py`.
 
-    python benchmarks/scatter_kernels.py [--repeat 25]
+    python benchmarks/scatter_kernels.py [--repeat 3] [--dynamic-mask]
 """
 
 from __future__ import annotations
@@ -15,16 +15,12 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import h5py
-import hdf5plugin
 import numpy as np
 
 from friedel import _native
@@ -42,38 +38,15 @@ FRAMES = 16
 DIFFERENT = 8
 BINS = 1000
 
-PEER = """
-import json, sys, tempfile, time, warnings, logging
-warnings.filterwarnings("ignore"); logging.disable(logging.CRITICAL)
-import numpy as np, h5py, hdf5plugin, fabio
-from pyFAI.integrator.azimuthal import AzimuthalIntegrator
-from pyFAI.detectors import Detector
-folder, shape, pixel, repeat = sys.argv[1], tuple(json.loads(sys.argv[2])), float(sys.argv[3]), int(sys.argv[4])
-frame = np.load(folder + "/frame.npy")
-integrator = AzimuthalIntegrator(dist=0.2, poni1=0.49 * shape[0] * pixel, poni2=0.51 * shape[1] * pixel,
-    detector=Detector(pixel, pixel, max_shape=shape), wavelength=1e-10)
-def best(function):
-    function(); times = []
-    for _ in range(repeat):
-        start = time.perf_counter(); function(); times.append(time.perf_counter() - start)
-    return 1e3 * min(times)
-out = {}
-for method in [("no", "csc", "cython"), ("full", "csc", "cython"), ("no", "csr", "cython"), ("full", "csr", "cython")]:
-    for model in (None, "poisson"):
-        def integrate(image):
-            return integrator.integrate1d(image, 1000, unit="q_nm^-1", method=method, error_model=model,
-                                          correctSolidAngle=True)
-        name = "/".join(method[:2]) + (" poisson" if model else " none")
-        out[name] = best(lambda: integrate(frame))
-        if method[1] == "csc" and model is None:
-            def from_hdf5():
-                with h5py.File(folder + "/frame.h5") as file: integrate(file["frames"][0])
-            out[name + " from bitshuffle-LZ4"] = best(from_hdf5)
-            if frame.dtype.kind == "i":
-                fabio.cbfimage.CbfImage(data=frame).write(folder + "/frame.cbf")
-                out[name + " from CBF"] = best(lambda: integrate(fabio.open(folder + "/frame.cbf").data))
-print(json.dumps(out))
-"""
+# Which pixels a dynamic mask marks: how, and what part of them.
+MARKED = (
+    ("none", 0.0),
+    ("scattered", 0.003),
+    ("scattered", 0.01),
+    ("scattered", 0.03),
+    ("dead", 0.06),
+    ("squares", 0.03),
+)
 
 
 def best(function: Callable[[], Any], repeat: int) -> float:
@@ -136,7 +109,8 @@ def measure(name: str, repeat: int) -> dict[str, Any]:
             f"{n} threads": best(lambda n=n, codec=codec: decode(sources[codec], threads=n), repeat) / FRAMES
             for n in (1, threads)
         }
-    for splitting, scatter in plans(shape, pixel).items():
+    scatters = plans(shape, pixel)
+    for splitting, scatter in scatters.items():
         figures[f"plan {splitting}"] = {"MB": scatter.nbytes / 1e6}
         for model in ("none", "poisson", "azimuthal"):
             for source, block in sources.items():
@@ -151,8 +125,6 @@ def measure(name: str, repeat: int) -> dict[str, Any]:
                 f"{n} threads": best(lambda n=n, s=scatter, m=model: s(frames[:1], error_model=m, threads=n), repeat)
                 for n in (1, threads)
             }
-    figures["dynamic mask"] = measure_dynamic_mask(frames, plans(shape, pixel), threads, repeat)
-    figures["peers"] = measure_peers(frames[0], pixel, repeat)
     return figures
 
 
@@ -171,51 +143,51 @@ def invalid_pixels(shape: tuple[int, ...], kind: str, fraction: float) -> np.nda
     return marked
 
 
+def measure_dynamic_masks(repeat: int) -> dict[str, Any]:
+    """Measure what dynamic masks cost on frames of the Eiger."""
+    shape, pixel, _ = DETECTORS["Eiger 4M"]
+    scatters, threads = plans(shape, pixel), thread_count()
+    record: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load average before": os.getloadavg()[0],
+        "unit": "processor time of all threads, as a multiple of that of the same frames without a dummy",
+    }
+    for form in ("u4", "u2"):
+        frames = poisson_frames(shape, form)
+        for codec in ("array", "bslz4"):
+            record[f"{form} {codec}"] = measure_dynamic_mask(frames, codec, scatters, threads, repeat)
+    return record
+
+
 def measure_dynamic_mask(
-    frames: np.ndarray, scatters: dict[str, Scatter], threads: int, repeat: int
+    frames: np.ndarray, codec: str, scatters: dict[str, Scatter], threads: int, repeat: int
 ) -> dict[str, dict[str, float]]:
-    """Time frames with invalid pixels, as a multiple of the time without, each in turn."""
+    """Time frames with invalid pixels and without, in turn: processor time, which other work changes less."""
     mark = np.iinfo(frames.dtype).max
-    cases: dict[str, tuple[Any, float | None]] = {"without": (frames, None), "none invalid": (frames, mark)}
-    for kind in ("dead", "scattered", "squares"):
-        for fraction in (0.0007, 0.01, 0.03, 0.06):
-            marked = frames.copy()
+
+    def stored(some: np.ndarray) -> Any:
+        return some if codec == "array" else encode(some, codec)
+
+    clean = stored(frames)
+    found: dict[str, dict[str, float]] = {}
+    for kind, fraction in MARKED:
+        marked = frames.copy()
+        if fraction:
             marked[invalid_pixels(frames.shape, kind, fraction)] = mark
-            cases[f"{kind} {fraction:.2%}"] = marked, mark
-    found = {}
-    for codec in ("array", "bslz4"):
-        sources = cases if codec == "array" else {name: (encode(f, codec), m) for name, (f, m) in cases.items()}
+        sources = {"without": (clean, None), "with": (stored(marked), mark)}
         for splitting, scatter in scatters.items():
             for model in ("none", "poisson"):
-                times: dict[str, float] = {}
+                times: dict[str, float] = dict.fromkeys(sources, np.inf)
                 for _ in range(repeat):
                     for name, (block, dummy) in sources.items():
-                        start = time.perf_counter()
+                        start = time.process_time()
                         scatter(block, error_model=model, dummy=dummy, threads=threads)
-                        times[name] = min(times.get(name, np.inf), time.perf_counter() - start)
-                ratios = {name: value / times["without"] for name, value in times.items() if name != "without"}
-                found[f"{splitting} {model} from {codec}"] = ratios
+                        times[name] = min(times[name], time.process_time() - start)
+                row = found.setdefault(
+                    f"{splitting} {model}", {"ms for one frame without": 1e3 * times["without"] / FRAMES}
+                )
+                row[f"{kind} {fraction:.1%}" if fraction else "none invalid"] = times["with"] / times["without"]
     return found
-
-
-def measure_peers(frame: np.ndarray, pixel: float, repeat: int) -> dict[str, float] | None:
-    """Time pyFAI on one frame, in its own environment; None without one."""
-    python = os.environ.get("FRIEDEL_PEERS")
-    if not python:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/frame.npy", frame)
-        with h5py.File(f"{folder}/frame.h5", "w") as file:
-            file.create_dataset(
-                "frames",
-                data=frame[np.newaxis],
-                chunks=(1, *frame.shape),
-                compression=hdf5plugin.Bitshuffle(cname="lz4"),
-            )
-        arguments = [folder, json.dumps(frame.shape), repr(pixel), str(repeat)]
-        done = subprocess.run([python, "-c", PEER, *arguments], capture_output=True, text=True, check=True)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
 
 
 def processor() -> str:
@@ -233,8 +205,16 @@ def rounded(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=25)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--dynamic-mask", action="store_true", help="measure this alone, and keep the other figures")
+    arguments = parser.parse_args()
+    repeat = arguments.repeat
+    if arguments.dynamic_mask:
+        record = json.loads(RESULTS.read_text()) | {"dynamic mask": measure_dynamic_masks(repeat)}
+        for figures in record["figures"].values():
+            figures.pop("dynamic mask", None)
+        RESULTS.write_text(json.dumps(rounded(record), indent=1) + "\n")
+        return
     record = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": processor(),
@@ -243,6 +223,7 @@ def main() -> None:
         "unit": "ms for one frame, best of several",
         "load average before": os.getloadavg()[0],
         "figures": {name: measure(name, repeat) for name in DETECTORS},
+        "dynamic mask": measure_dynamic_masks(repeat),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rounded(record), indent=1) + "\n")

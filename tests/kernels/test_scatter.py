@@ -398,6 +398,15 @@ def test_unmarked_overflow_in_compressed_frames_counts():
     assert_same_bits(scatter(encoded(frames)), scatter(frames))
 
 
+@pytest.mark.parametrize(("dummy", "delta"), [(2**31, 2**31 - 50), (2**31, 2**31), (40, 8), (2**32 - 4, 2)])
+def test_any_range_of_invalid_values_is_found_in_compressed_frames(dummy, delta, instruction_set):
+    frames = marked_frames("u4")  # small counts and values near 2^32, which are held in 8 and 16 bits
+    scatter = Scatter.build(radial_map((211, 300)))
+    kwargs = {"dummy": dummy, "delta_dummy": delta}
+    assert_same_bits(scatter(encoded(frames), **kwargs), scatter(frames, **kwargs))
+    assert_close(scatter(frames, **kwargs), reference_scatter(radial_map((211, 300)), frames, **kwargs))
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", ["i4", "u4", "i2"])
 def test_byte_offset_frames_give_the_same_bits(threads, dtype):

@@ -16,24 +16,25 @@ inline void process_tile(const Work &work, const Run &run, int64_t tile) {
     Scratch &scratch = *work.scratch;
     const int64_t left = plan.n_pixels - tile * tile_pixels;
     const int n = static_cast<int>(left < tile_pixels ? left : tile_pixels);
-    bool invalid = false;
-    with_form(run.form, [&](auto element) { invalid = load_tile<Lanes, Model, decltype(element)>(work, run, tile, n); });
+    Loaded loaded;
+    with_form(run.form, [&](auto element) { loaded = load<Lanes, decltype(element)>(work, run, tile, n); });
+    if constexpr (Model == ErrorModel::variance) loaded.invalid = load_variances<Lanes>(work, tile, n, loaded.invalid) || loaded.invalid;
+    const Invalid invalid = loaded.invalid ? list_invalid(work, tile) : Invalid{};
     double *const signal = scratch.signal, *const variance = scratch.variance;
     if constexpr (Model == ErrorModel::azimuthal) {
-        if (invalid) replace_by_nan<Lanes>(work, signal);
+        if (invalid) replace_by_nan<Lanes>(work, invalid, signal);
         if (plan.wide)
             scatter_spread<Lanes, uint32_t>(work, tile, signal);
         else
             scatter_spread<Lanes, uint16_t>(work, tile, signal);
     } else {
-        Left left;
-        if (invalid) left = leave_out<Lanes, Model>(work, tile, signal, variance);
+        if (invalid) leave_out<Lanes, Model>(work, invalid);
+        if (loaded.below) count_negative<Lanes>(work, tile);
         if (plan.wide)
             scatter_tile<Lanes, Model, uint32_t>(plan, tile, signal, variance, work.piece);
         else
             scatter_tile<Lanes, Model, uint16_t>(plan, tile, signal, variance, work.piece);
-        if (invalid && plan.columns() == 4) take_out<4>(work, tile, left);
-        if (invalid && plan.columns() == 8) take_out<8>(work, tile, left);
+        if (scratch.n_entries >= enough_entries) take_out(work);
     }
 }
 
@@ -49,6 +50,7 @@ inline bool process_piece(const Work &work, Source &source, int64_t piece) {
             if (plan.tile_bins[tile]) process_tile<Lanes, Model>(work, run, tile);
         start = next;
     }
+    take_out(work);
     return true;
 }
 
@@ -63,6 +65,7 @@ inline void fold(double *__restrict piece, double *__restrict sums, int64_t n) {
 template <int Lanes, ErrorModel Model>
 inline void scatter_pieces(Work &work) {
     Source source(work);
+    work.scratch->n_entries = 0;
     if (!source.open(work.piece_begin)) return;
     for (int64_t piece = work.piece_begin; piece < work.piece_end; ++piece) {
         if (!process_piece<Lanes, Model>(work, source, piece)) return;

@@ -39,7 +39,7 @@ struct Plan {
     const double *dark_variance; // (n_pixels,) or null
     const uint64_t *active;      // (n_tiles, 8) one bit for each pixel: whether it has entries
     const uint64_t *extended;    // (n_tiles, 8) one bit for each pixel: whether it has extras
-    const double *rounding;      // (n_bins + spare_bins, columns()), see `leave_out`
+    const double *rounding;      // (n_bins + spare_bins, columns()), see `add_exactly`
 
     // Sums over the pixels that are taken out of the constants: c w, (c w)^2, c, c^2, and c dark, c^2 dark variance.
     int columns() const { return dark || dark_variance ? 8 : 4; }
@@ -78,13 +78,16 @@ void open_removed(Removed &removed, const Plan &plan);
 
 // Scratch memory of one worker, for `most_lanes` frames.
 constexpr size_t block_bytes = 8192;
+constexpr int enough_entries = 1024;  // invalid pixels that are noted together
 struct Scratch {
     alignas(64) uint8_t planes[most_lanes][block_bytes + 64];
     alignas(64) uint8_t values[most_lanes][block_bytes + 64];
     alignas(64) double signal[tile_pixels * most_lanes];
     alignas(64) double variance[tile_pixels * most_lanes];
-    uint64_t invalid[most_lanes + 1][tile_words];  // one bit for each pixel of the tile, in natural order
-    uint32_t places[tile_pixels * most_lanes + 8];  // number in the tile, and 2^16 times the lane
+    // One bit for each pixel of the tile. A row for each frame, and one for pixels that are invalid in all of them.
+    alignas(64) uint64_t invalid[most_lanes + 1][tile_words];
+    uint64_t entries[enough_entries + tile_pixels * most_lanes + 8];  // invalid pixels of several tiles
+    int n_entries;
 };
 
 // Up to `lanes` frames, and the pieces of them to be summed. Sums are laid out (bin, signal | variance, lane).

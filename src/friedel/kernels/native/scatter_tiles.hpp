@@ -7,69 +7,7 @@ namespace friedel {
 namespace {
 constexpr int place_of(int pixel) { return pixel % tile_stride * tile_streams + pixel / tile_stride; }
 
-inline bool all_finite(const double *values, int n) {
-    int64_t odd = 0;
-    for (int i = 0; i < n; ++i) odd |= __builtin_fabs(values[i]) <= __DBL_MAX__ ? 0 : -1;
-    return !odd;
-}
-
-// Note which contributing pixels of a tile are invalid; whether there are any. `variance` may be null.
-template <class Element>
-inline bool screen_line(const Work &work, int f, int64_t tile, const typename Element::stored *values, int n, const double *variance) {
-    uint64_t *const words = work.scratch->invalid[f];
-    if (!Element::suspicious(values, n, work.screen) && (!variance || all_finite(variance, n))) {
-        for (int word = 0; word < tile_words; ++word) words[word] = 0;
-        return false;
-    }
-    uint64_t any = 0;
-    for (int word = 0; word < tile_words; ++word) {
-        const int start = word * 64, count = n - start < 0 ? 0 : n - start < 64 ? n - start : 64;
-        const auto *some = values + start;
-        uint64_t invalid, negative;
-        if (count == 64) {
-            Element::screen(some, work.screen, invalid, negative);
-        } else {
-            invalid = bits_of(count, [&](int i) { return Element::invalid(some[i], work.screen); });
-            negative = bits_of(count, [&](int i) { return Element::negative(some[i]); });
-        }
-        if (variance) invalid |= bits_of(count, [&](int i) { return !all_finite(variance + start + i, 1); });
-        const uint64_t active = work.plan->active[tile * tile_words + word];
-        words[word] = invalid &= active;
-        any |= invalid;
-        if (negative & active & ~invalid) work.removed->negative[f] += __builtin_popcountll(negative & active & ~invalid);
-    }
-    return any != 0;
-}
-
-// The number of the lowest set bit, any number if there is none.
-inline uint32_t lowest_bit(uint64_t bits) {
-#if defined(__BMI__)
-    return static_cast<uint32_t>(_tzcnt_u64(bits));
-#else
-    return static_cast<uint32_t>(__builtin_ctzll(bits | uint64_t{1} << 63));
-#endif
-}
-
-// Append the numbers of the set bits, ascending, plus `offset`; `places` has room for 8 more. Returns the new end.
-// Four at a time, wanted or not: a loop over the bits of a word ends where the processor does not foresee it.
-inline uint32_t *list_bits(const uint64_t *words, uint32_t offset, uint32_t *places) {
-    for (int word = 0; word < tile_words; ++word, offset += 64) {
-        uint64_t bits = words[word];
-        uint32_t *next = places;
-        places += __builtin_popcountll(bits);
-        do {
-            for (int i = 0; i < 4; ++i) {
-                next[i] = offset + lowest_bit(bits);
-                bits &= bits - 1;
-            }
-            next += 4;
-        } while (next < places);
-    }
-    return places;
-}
-
-// Eight 32-bit numbers, and eight numbers of any type as they lie in memory.
-typedef uint32_t Words __attribute__((vector_size(32), may_alias));
+// Eight numbers of any type as they lie in memory.
 template <class Stored>
 struct EightOf {
     typedef Stored type __attribute__((vector_size(8 * sizeof(Stored)), may_alias, aligned(1)));
@@ -93,124 +31,197 @@ inline Words eight_words(const Stored *values) {
 #endif
 }
 
-// Four numbers, from the lower or the upper half.
-template <class Element, bool Upper>
-inline Vector<4> four_values(Words words) {
-    typedef int32_t Four32 __attribute__((vector_size(16)));
-    const Four32 half = reinterpret_cast<Four32>(Upper ? __builtin_shufflevector(words, words, 4, 5, 6, 7) : __builtin_shufflevector(words, words, 0, 1, 2, 3));
-    return Element::template values<Vector<4>>(half);
-}
-
-// Eight pixels of every frame to (pixel, lane).
-template <int Lanes, class Element>
-inline void interleave_words(const typename Element::stored *const *rows, double *out) {
-    using V = Vector<Lanes>;
-    Words a[Lanes], b[Lanes], c[Lanes];
-    for (int f = 0; f < Lanes; ++f) a[f] = eight_words(rows[f]);
+// Transpose eight words of every frame: to the frames of one pixel, or, with four lanes, of pixels i and i + 4.
+template <int Lanes>
+__attribute__((always_inline)) inline void interleave(const Words *rows, Words *out) {
+    Words b[Lanes], c[Lanes];
     for (int f = 0; f < Lanes; f += 2) {
-        b[f] = __builtin_shufflevector(a[f], a[f + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        b[f + 1] = __builtin_shufflevector(a[f], a[f + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+        b[f] = __builtin_shufflevector(rows[f], rows[f + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        b[f + 1] = __builtin_shufflevector(rows[f], rows[f + 1], 2, 10, 3, 11, 6, 14, 7, 15);
     }
     for (int f = 0; f < Lanes; f += 4)
         for (int half = 0; half < 2; ++half) {
             c[f + 2 * half] = __builtin_shufflevector(b[f + half], b[f + half + 2], 0, 1, 8, 9, 4, 5, 12, 13);
             c[f + 2 * half + 1] = __builtin_shufflevector(b[f + half], b[f + half + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         }
-    for (int pixel = 0; pixel < 4; ++pixel) {
-        V *const lower = reinterpret_cast<V *>(out) + pixel, *const upper = lower + 4;
+    for (int pixel = 0; pixel < 4; ++pixel)
         if constexpr (Lanes == 4) {
-            *lower = four_values<Element, false>(c[pixel]);
-            *upper = four_values<Element, true>(c[pixel]);
+            out[pixel] = c[pixel];
         } else {
-            *lower = Element::template values<V>(__builtin_shufflevector(c[pixel], c[pixel + 4], 0, 1, 2, 3, 8, 9, 10, 11));
-            *upper = Element::template values<V>(__builtin_shufflevector(c[pixel], c[pixel + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+            out[pixel] = __builtin_shufflevector(c[pixel], c[pixel + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+            out[pixel + 4] = __builtin_shufflevector(c[pixel], c[pixel + 4], 4, 5, 6, 7, 12, 13, 14, 15);
         }
-    }
 }
 
+// Transpose `Lanes` numbers of every frame to the frames of one pixel.
 template <int Lanes>
-inline void interleave_doubles(const double *const *rows, double *out) {
-    using V = Vector<Lanes>;
-    typedef double Anywhere __attribute__((vector_size(8 * Lanes), may_alias, aligned(8)));
-    for (int i = 0; i < 8; i += Lanes) {
-        V a[Lanes], b[Lanes], c[Lanes];
-        for (int f = 0; f < Lanes; ++f) a[f] = *reinterpret_cast<const Anywhere *>(rows[f] + i);
-        if constexpr (Lanes == 4) {
-            for (int f = 0; f < 4; f += 2) {
-                b[f] = __builtin_shufflevector(a[f], a[f + 1], 0, 4, 2, 6);
-                b[f + 1] = __builtin_shufflevector(a[f], a[f + 1], 1, 5, 3, 7);
+__attribute__((always_inline)) inline void interleave(Vector<Lanes> *a, Vector<Lanes> *c) {
+    Vector<Lanes> b[Lanes];
+    if constexpr (Lanes == 4) {
+        for (int f = 0; f < 4; f += 2) {
+            b[f] = __builtin_shufflevector(a[f], a[f + 1], 0, 4, 2, 6);
+            b[f + 1] = __builtin_shufflevector(a[f], a[f + 1], 1, 5, 3, 7);
+        }
+        for (int f = 0; f < 2; ++f) {
+            c[f] = __builtin_shufflevector(b[f], b[f + 2], 0, 1, 4, 5);
+            c[f + 2] = __builtin_shufflevector(b[f], b[f + 2], 2, 3, 6, 7);
+        }
+    } else {
+        for (int f = 0; f < 8; f += 2) {
+            b[f] = __builtin_shufflevector(a[f], a[f + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+            b[f + 1] = __builtin_shufflevector(a[f], a[f + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+        }
+        for (int g = 0; g < 8; g += 4)
+            for (int f = g; f < g + 2; ++f) {
+                a[f] = __builtin_shufflevector(b[f], b[f + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+                a[f + 2] = __builtin_shufflevector(b[f], b[f + 2], 2, 3, 10, 11, 6, 7, 14, 15);
             }
-            for (int f = 0; f < 2; ++f) {
-                c[f] = __builtin_shufflevector(b[f], b[f + 2], 0, 1, 4, 5);
-                c[f + 2] = __builtin_shufflevector(b[f], b[f + 2], 2, 3, 6, 7);
+        for (int f = 0; f < 4; ++f) {
+            c[f] = __builtin_shufflevector(a[f], a[f + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+            c[f + 4] = __builtin_shufflevector(a[f], a[f + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        }
+    }
+}
+
+// A tile as it is filled.
+template <int Lanes, class Element>
+struct Filling {
+    using V = Vector<Lanes>;
+    using Stored = typename Element::stored;
+    static constexpr int width = Lanes == 8 ? 8 : 4;
+    typedef double Anywhere __attribute__((vector_size(8 * width), may_alias, aligned(8)));
+
+    double *const numbers;  // (512, Lanes)
+    Words signs{};
+
+    // Eight pixels of every frame.
+    void put(int start, const Stored *const *rows, int offset) {
+        V *const out = reinterpret_cast<V *>(numbers) + start;
+        if constexpr (sizeof(Stored) == 8) {
+            for (int i = 0; i < 8; i += width) {
+                Vector<width> some[Lanes];
+                for (int f = 0; f < Lanes; ++f) {
+                    some[f] = *reinterpret_cast<const Anywhere *>(rows[f] + offset + i);
+                    for (int part = 0; part < width; part += 4) signs |= reinterpret_cast<const Words *>(some + f)[part / 4];
+                }
+                if constexpr (Lanes == 1)
+                    *reinterpret_cast<Anywhere *>(out + i) = *some;
+                else
+                    interleave<Lanes>(some, out + i);
             }
         } else {
-            for (int f = 0; f < 8; f += 2) {
-                b[f] = __builtin_shufflevector(a[f], a[f + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-                b[f + 1] = __builtin_shufflevector(a[f], a[f + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+            Words words[Lanes];
+            for (int f = 0; f < Lanes; ++f) {
+                words[f] = eight_words(rows[f] + offset);
+                if constexpr (Element::is_signed) signs |= words[f];
             }
-            for (int g = 0; g < 8; g += 4)
-                for (int f = g; f < g + 2; ++f) {
-                    a[f] = __builtin_shufflevector(b[f], b[f + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-                    a[f + 2] = __builtin_shufflevector(b[f], b[f + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-                }
-            for (int f = 0; f < 4; ++f) {
-                c[f] = __builtin_shufflevector(a[f], a[f + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-                c[f + 4] = __builtin_shufflevector(a[f], a[f + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-            }
+            store(words, out);
         }
-        for (int f = 0; f < Lanes; ++f) reinterpret_cast<V *>(out)[i + f] = c[f];
     }
-}
 
-// Numbers of n pixels of a tile, one row for each frame, to (512, Lanes), in the registers. Zeros follow.
+    // Whether any number may be below zero.
+    bool below() const {
+        uint32_t any = 0;
+        for (int i = 0; i < 8; ++i) any |= signs[i];
+        return Element::is_signed && any >> 31;
+    }
+
+  private:
+    void store(const Words *words, V *out) {
+        using Four = Vector<4>;
+        const auto lower = [](Words some) { return Element::template values<Four>(lower_half(some)); };
+        const auto upper = [](Words some) { return Element::template values<Four>(upper_half(some)); };
+        if constexpr (Lanes == 1) {
+            reinterpret_cast<Four *>(out)[0] = lower(*words);
+            reinterpret_cast<Four *>(out)[1] = upper(*words);
+        } else {
+            Words some[Lanes];
+            interleave<Lanes>(words, some);
+            for (int pixel = 0; pixel < Lanes; ++pixel)
+                if constexpr (Lanes == 4) {
+                    out[pixel] = lower(some[pixel]);
+                    out[pixel + 4] = upper(some[pixel]);
+                } else {
+                    out[pixel] = Element::template values<V>(some[pixel]);
+                }
+        }
+    }
+};
+
+alignas(64) constexpr uint8_t no_frame[tile_pixels * sizeof(double)] = {};
+
+// Numbers of n pixels of a tile, one row for each frame, to (512, Lanes): zeros follow. Whether any may be below zero.
 template <int Lanes, class Element>
-inline void fill(int n_frames, int n, const typename Element::stored *const *frames, double *out) {
+inline bool fill(int n_frames, int n, const typename Element::stored *const *frames, double *out) {
     using Stored = typename Element::stored;
-    if constexpr (Lanes == 1) {
-        for (int i = 0; i < n; ++i) out[i] = Element::value(frames[0][i]);
-        for (int i = n; i < tile_pixels; ++i) out[i] = 0;
-        return;
-    }
-    alignas(64) Stored last[Lanes][8] = {};
+    Filling<Lanes, Element> filling{out};
     const Stored *rows[Lanes];
-    for (int start = 0; start < tile_pixels; start += 8) {
-        for (int f = 0; f < Lanes; ++f) rows[f] = f < n_frames ? frames[f] + start : last[f];
-        if (start + 8 > n)
-            for (int f = 0; f < n_frames; ++f) {
-                for (int i = 0; i < 8; ++i) last[f][i] = start + i < n ? frames[f][start + i] : Stored{};
-                rows[f] = last[f];
-            }
-        if constexpr (sizeof(Stored) == 8 && Lanes > 1)
-            interleave_doubles<Lanes>(rows, out + start * Lanes);
-        else if constexpr (Lanes > 1)
-            interleave_words<Lanes, Element>(rows, out + start * Lanes);
+    for (int f = 0; f < Lanes; ++f) rows[f] = f < n_frames ? frames[f] : reinterpret_cast<const Stored *>(no_frame);
+    const int whole = n / 8 * 8;
+    for (int start = 0; start < whole; start += 8) filling.put(start, rows, start);
+    if (n < tile_pixels) {
+        alignas(64) Stored last[Lanes][8] = {};
+        for (int f = 0; f < n_frames; ++f)
+            for (int i = whole; i < n; ++i) last[f][i - whole] = frames[f][i];
+        for (int f = 0; f < Lanes; ++f) rows[f] = last[f];
+        filling.put(whole, rows, 0);
+        for (int i = (whole + 8) * Lanes; i < tile_pixels * Lanes; ++i) out[i] = 0;
     }
+    return filling.below();
 }
 
-// Signals and variances of a tile; whether a contributing pixel is invalid.
-template <int Lanes, ErrorModel Model, class Element>
-inline bool load_tile(const Work &work, const Run &run, int64_t tile, int n) {
+// Note which pixels of a row are invalid, if `add` beside those that are noted already; whether there are any.
+template <class Element, class Range>
+inline bool screen_row(const typename Element::stored *values, int n, const Range &range, bool add, uint64_t *invalid) {
+    uint64_t any = 0;
+    for (int word = 0; word < tile_words; ++word) {
+        const int start = 64 * word, count = n - start < 64 ? n - start : 64;
+        uint64_t bits = count > 0 ? Element::invalid(values + start, count, range) : 0;
+        if (add) bits |= invalid[word];
+        invalid[word] = bits;
+        any |= bits;
+    }
+    return any != 0;
+}
+
+// What is known of the numbers of a tile.
+struct Loaded {
+    bool invalid;  // `Scratch::invalid` tells which are invalid, if any
+    bool below;    // some may be below zero
+};
+
+// Numbers of a tile.
+template <int Lanes, class Element>
+inline Loaded load(const Work &work, const Run &run, int64_t tile, int n) {
     using Stored = typename Element::stored;
     const int64_t offset = tile * tile_pixels - run.start;
-    const auto values = [&](int f) { return reinterpret_cast<const Stored *>(run.values[f]) + offset; };
-    const auto variance = [&](int f) { return work.frames[f].variance + tile * tile_pixels; };
     // The processor does not foresee that several frames take turns: ask for the tile after the next.
     const bool ahead = work.codec == Codec::none && run.start + run.count - tile * tile_pixels >= 3 * tile_pixels;
+    const auto range = Element::narrow(work.screen);
+    bool screened = true;
+    if constexpr (Element::is_integer) screened = range.low <= range.high;
     const Stored *rows[most_lanes];
+    for (int f = 0; f < work.n_frames; ++f) {
+        rows[f] = reinterpret_cast<const Stored *>(run.values[f]) + offset;
+        for (size_t i = 0; ahead && i < tile_pixels * sizeof(Stored); i += 64)
+            __builtin_prefetch(reinterpret_cast<const char *>(rows[f] + 2 * tile_pixels) + i);
+    }
+    Loaded loaded{false, fill<Lanes, Element>(work.n_frames, n, rows, work.scratch->signal)};
+    // After all frames have been read at a time: here the processor would wait for one frame after the other.
+    for (int f = 0; screened && f < work.n_frames; ++f) loaded.invalid |= screen_row<Element>(rows[f], n, range, false, work.scratch->invalid[f]);
+    return loaded;
+}
+
+// Variances of a tile: where they are not finite, a pixel is invalid. Whether there are any such; `add` as above.
+template <int Lanes>
+inline bool load_variances(const Work &work, int64_t tile, int n, bool add) {
+    const double *rows[most_lanes];
     bool invalid = false;
     for (int f = 0; f < work.n_frames; ++f) {
-        rows[f] = values(f);
-        for (size_t i = 0; ahead && i < tile_pixels * sizeof(Stored); i += 64)
-            __builtin_prefetch(reinterpret_cast<const char *>(values(f) + 2 * tile_pixels) + i);
-        invalid |= screen_line<Element>(work, f, tile, values(f), n, Model == ErrorModel::variance ? variance(f) : nullptr);
+        rows[f] = work.frames[f].variance + tile * tile_pixels;
+        invalid |= screen_row<Float<double>>(rows[f], n, Screen{}, add, work.scratch->invalid[f]);
     }
-    fill<Lanes, Element>(work.n_frames, n, rows, work.scratch->signal);
-    if constexpr (Model == ErrorModel::variance) {
-        const double *variances[most_lanes];
-        for (int f = 0; f < work.n_frames; ++f) variances[f] = variance(f);
-        fill<Lanes, Float<double>>(work.n_frames, n, variances, work.scratch->variance);
-    }
+    fill<Lanes, Float<double>>(work.n_frames, n, rows, work.scratch->variance);
     return invalid;
 }
 }  // namespace
