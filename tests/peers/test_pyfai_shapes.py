@@ -148,12 +148,16 @@ def test_the_rapid_itself(tmp_path) -> None:
         """
 import pyFAI
 ai = pyFAI.load(str(inputs["poni"]))
-corners = ai.detector.get_pixel_corners()[::160].astype("f8")
 from pyFAI.geometry import Geometry
 t = Geometry.calc_pos_zyx(ai, corners=False)
 outputs["2th"] = np.arctan2(np.hypot(t[1], t[2]), t[0])[::160]
+outputs["solid_angle"] = ai.solidAngleArray(ai.detector.shape)[::160]
 """,
         poni=np.array(str(tmp_path / "setup.poni")),
     )
-    ours = np.concatenate([geometry.center_array("2th_rad", slice(row, row + 1)) for row in range(0, 2560, 160)])
+    rows = [slice(row, row + 1) for row in range(0, 2560, 160)]
+    ours = np.concatenate([geometry.center_array("2th_rad", row) for row in rows])
     np.testing.assert_allclose(ours, made["2th"], atol=1e-6)
+    # Theirs is cos³ of the incidence, that of a plane; ours is tested against spherical triangles.
+    ratio = np.concatenate([geometry.solid_angle(row) for row in rows]) / made["solid_angle"]
+    assert ratio.min() < 0.7 and ratio.max() > 2.5
