@@ -150,3 +150,11 @@ def test_failed_calibrations_raise_in_python(tmp_path):
     write_image(tmp_path / "flat.edf", np.full((619, 487), 7, np.int32))
     with pytest.raises(CalibrationError):
         friedel.calibrate(tmp_path / "flat.edf", output=tmp_path / "x.poni", **SETUP)
+
+
+def test_modules_are_refined_and_kept_in_a_detector_file(folder, tmp_path):
+    output = tmp_path / "modules.poni"
+    result = friedel.calibrate(folder / "ceo2.edf", output=output, modules=True, **SETUP)
+    assert (tmp_path / "modules_detector.h5").exists()
+    assert result.attrs["verdict"] == "trusted"
+    assert compare(Geometry.load(output), truth(folder)).rms < 0.1

@@ -15,6 +15,7 @@ from friedel.instrument import Calibrant, Detector, Geometry
 from .detection import detect
 from .extraction import extract
 from .findings import Finding, verdict_of
+from .modules import ModuleRefinement, refine_modules
 from .points import ControlPoints, RingPoints
 from .refinement import Refinement, refine
 from .search import Candidate, find_geometry
@@ -54,6 +55,8 @@ class Calibration:
     points : ControlPoints
     refinement : Refinement
     validation : Validation
+    modules : ModuleRefinement or None
+        Where the modules are, if that was asked for; the geometries have that detector.
     detected : tuple of RingPoints
         Of each image that was searched; empty where a geometry was given.
     candidates : tuple of Candidate
@@ -66,6 +69,7 @@ class Calibration:
     validation: Validation
     detected: tuple[RingPoints, ...]
     candidates: tuple[Candidate, ...]
+    modules: ModuleRefinement | None = None
 
 
 def calibrate_images(
@@ -80,6 +84,7 @@ def calibrate_images(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     own: Sequence[str] = (),
     parallax: bool | None = None,
+    modules: bool = False,
     rounds: int = ROUNDS,
     reference: Geometry | None = None,
     threads: int = 1,
@@ -100,6 +105,8 @@ def calibrate_images(
         See `refine`.
     parallax : bool, optional
         Whether pixels count as where their rays enter the sensor; by default as `start` says, or not.
+    modules : bool
+        Whether the modules of the detector are refined too.
     rounds : int
         How often rings are measured and the geometry refined, at most.
     reference : Geometry, optional
@@ -137,6 +144,12 @@ def calibrate_images(
     points, refinement = _measured(
         scenes, geometries, calibrant, free, fixed, bounds or {}, own, max(rounds, 1), threads, tell
     )
+    placed = None
+    if modules:
+        tell("Refining the places of the modules.")
+        placed = refine_modules(points, refinement.geometries, calibrant, free=refinement.free, own=own)
+        refinement = placed.refinement
+        tell(f"Residual {placed.before.rms:.3f} pixels before, {refinement.rms:.3f} after.")
     validation = validate(
         points,
         refinement,
@@ -147,7 +160,7 @@ def calibrate_images(
     )
     for candidate in candidates:
         validation = with_findings(validation, _about_candidate(candidate))
-    return Calibration(refinement.geometries, points, refinement, validation, detected, candidates)
+    return Calibration(refinement.geometries, points, refinement, validation, detected, candidates, placed)
 
 
 def _default_free(geometries: Sequence[Geometry], own: Sequence[str]) -> tuple[str, ...]:

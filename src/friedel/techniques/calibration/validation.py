@@ -564,7 +564,7 @@ def _about_modules(points: ControlPoints, refinement: Refinement) -> list[Findin
         return []
     text = (
         f"The detector's modules are off their nominal places, by {spread:.2f} pixels on the average and "
-        f"{float(np.abs(means).max()):.2f} at most; the standard errors allow for it."
+        f"{float(np.abs(means).max()):.2f} at most; the standard errors allow for it. They can be refined: --modules."
     )
     return [Finding("modules", "good", text)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
@@ -29,6 +30,14 @@ def outputs_of(output: str, several: int = 1) -> tuple[list[Path], Path]:
     if several == 1:
         return [poni], result
     return [poni.with_name(f"{poni.stem}_{number + 1}.poni") for number in range(several)], result
+
+
+def with_stored_detector(refinement: Refinement, path: Path) -> Refinement:
+    """Write the detector, whose modules have places of their own, and return geometries that name the file."""
+    detector = refinement.geometries[0].detector.save(path, overwrite=True)
+    return replace(
+        refinement, geometries=tuple(replace(geometry, detector=detector) for geometry in refinement.geometries)
+    )
 
 
 def write_geometries(paths: list[Path], refinement: Refinement, dataset: xr.Dataset) -> None:

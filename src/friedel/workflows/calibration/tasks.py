@@ -69,6 +69,9 @@ class Calibrate(Images, Setup, SensorOptions, Refining):
     """Calibrant: the name of a built-in one, a CIF file or a list of spacings (.D)."""
     geometry: FilePath | None = None
     """Geometry to start from (PONI file), which is then refined; by default it is searched for."""
+    modules: bool = False
+    """Whether each module of the detector is shifted and turned to where its rings say it is. The detector is then
+    written too, ``<output>_detector.h5``, and the geometry names it."""
     own: Texts = ()
     """With several images: parameters that each image has for itself, such as dist; all else is shared. By default
     the images are of one setup and are added up."""

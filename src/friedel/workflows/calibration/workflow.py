@@ -14,7 +14,7 @@ from friedel.techniques.calibration import RingPoints
 from friedel.techniques.calibration.calibrate import Calibration, Scene, calibrate_images
 from friedel.techniques.calibration.detection import detect
 
-from .files import outputs_of, write_geometries, write_result
+from .files import outputs_of, with_stored_detector, write_geometries, write_result
 from .inputs import (
     files_of,
     find_detector,
@@ -36,9 +36,10 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
     files = files_of(parameters.images)
     several = len(files) if parameters.own else 1
     geometry_files, result_file = outputs_of(parameters.output, several)
+    detector_file = result_file.with_name(f"{result_file.stem}_detector.h5") if parameters.modules else None
     read = [*files, *_image_files(parameters), *filter(None, (parameters.geometry, parameters.reference))]
-    refuse_to_replace_inputs([*geometry_files, result_file], read)
-    refuse_existing([*geometry_files, result_file], parameters.overwrite)
+    refuse_to_replace_inputs([*geometry_files, result_file, detector_file], read)
+    refuse_existing([*geometry_files, result_file, detector_file], parameters.overwrite)
     shape = first_shape(files)
     start = None
     if parameters.geometry is not None:
@@ -69,6 +70,7 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
             bounds=parse_bounds(parameters.bounds),
             own=parameters.own,
             parallax=parameters.parallax,
+            modules=parameters.modules,
             rounds=parameters.rounds,
             reference=reference,
             threads=context.runner.threads,
@@ -84,9 +86,13 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
         )
     dataset = with_record(dataset, context, [*read, parameters.calibrant])
     if not isinstance(found, CalibrationError) and found.validation.verdict != "failed":
-        write_geometries(geometry_files, found.refinement, dataset)
+        written = found.refinement
+        if detector_file is not None:
+            written = with_stored_detector(written, detector_file)
+        write_geometries(geometry_files, written, dataset)
         write_result(result_file, dataset)
-        dataset.attrs["files"] = [str(path) for path in (*geometry_files, result_file)]
+        paths = (*geometry_files, *([detector_file] if detector_file else []), result_file)
+        dataset.attrs["files"] = [str(path) for path in paths]
     elif parameters.report is not None:
         write_result(result_file, dataset)
     return dataset
