@@ -141,7 +141,7 @@ def test_hexagons_whose_first_corners_have_the_centre_in_their_midst(tmp_path) -
 
 
 def test_the_rapid_itself(tmp_path) -> None:
-    """Every 16th row of the curved plate: a detector of pyFAI's own kind, told by its name."""
+    """Every 160th row of the curved plate: a detector of pyFAI's own kind, told by its name."""
     geometry = Geometry(Detector.named("Rapid"), 0.127, 0.12, 0.05, 0.1, -0.2, 0.3, wavelength=1e-10)
     geometry.save(tmp_path / "setup.poni")
     made = run_peer(
