@@ -40,7 +40,12 @@ _CELLS: dict[str, tuple[str, float, float, str]] = {
     "Si SRM640f": ("Si", 5.431144, 5.431144, "NIST SRM 640f"),
     "Al2O3 SRM676": ("Al2O3", 4.75919, 12.99183, "NIST SRM 676"),
     "Al2O3 SRM676a 2008": ("Al2O3", 4.7590914, 12.991779, "NIST SRM 676a, certificate of 2008"),
-    "alpha Al2O3": ("Al2O3", 4.7570, 12.9877, "doi:10.1107/S0108767389012596"),
+    "alpha Al2O3": (
+        "Al2O3",
+        4.7570,
+        12.9877,
+        "Kirfel & Eichhorn, Acta Cryst. A46 (1990) 271, doi:10.1107/S0108767389012596",
+    ),
 }
 """Name: phase, a, c in Å, source."""
 
@@ -68,7 +73,7 @@ _LATTICES: dict[str, tuple[Cell, str, str]] = {
 }
 
 _LAYERS = {
-    "AgBh": (58.380, "Blanton et al., J. Appl. Cryst. 32 (1999) 811, doi:10.1107/S0021889899012388; silver behenate"),
+    "AgBh": (58.380, "Huang, Toraya, Blanton & Wu, J. Appl. Cryst. 26 (1993) 180; silver behenate"),
     "C14H30O": (39.681, "Brindley, Clays and Clay Minerals 29 (1981) 67; tetradecan-1-ol"),
 }
 

@@ -175,7 +175,7 @@ _OTHERS = (
         4.2685,
         "P n -3 m:2",
         (Site("Cu", (0.0, 0.0, 0.0), b_iso=1.60), Site("O", (0.25, 0.25, 0.25), b_iso=1.60)),
-        "Restori & Schwarzenbach, Acta Cryst. B42 (1986) 201; cuprite",
+        "Kirfel & Eichhorn, Acta Cryst. A46 (1990) 271; cuprite",
     ),
     _hexagonal(
         "vanadinite",
