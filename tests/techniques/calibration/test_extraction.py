@@ -32,9 +32,9 @@ def extracted(geometry=FLAT, exposure=QUIET, seed=0, start=None, **options):
     return extract(image, mask, start or geometry, CERIA.rings(geometry.wavelength), **options)
 
 
-def distances(points, geometry):
+def distances(points, geometry, calibrant=CERIA):
     """Signed distances of points from the rings of the truth, in pixels."""
-    problem = Problem.of(points, ImagesModel((geometry,)), CERIA)
+    problem = Problem.of(points, ImagesModel((geometry,)), calibrant)
     angle, _, slope = problem.evaluate(problem.model.start)
     return angle / slope
 
@@ -55,6 +55,17 @@ def test_errors_are_those_of_counts(geometry):
     pulls = distances(points, geometry) / points.sigma
     assert 0.85 < np.std(pulls) < 1.15
     assert abs(np.mean(pulls)) < 4 / np.sqrt(len(points))
+
+
+def test_what_fades_across_a_wide_ring_does_not_move_it():
+    near, ring = replace(FLAT, distance=0.06), Calibrant.from_spacings("one ring", [0.65])
+    rings = ring.rings(near.wavelength)
+    exposure = Exposure(width=0.8, mixing=0.0, polarization=0.99, noise=False, air=0, halo=0)
+    image = simulated_frame(near, rings, exposure).image
+    found = [extract(image, None, near, rings, polarization=factor) for factor in (0.99, None)]
+    known, unknown = (np.abs(distances(points, near, ring)) for points in found)
+    assert np.median(known) < 3e-3
+    assert np.median(unknown) > 2 * np.median(known)
 
 
 def test_few_counts_leave_longer_sectors():

@@ -42,6 +42,9 @@ CLEAR = 2.0
 """Rings nearer than this many FWHM to a neighbour that is as strong are left out,"""
 CLEAR_OF_STRONGER = 1.2
 """and this many more for each factor of ten by which it is stronger."""
+WELL_CLEAR = 1.35
+"""Rings with this many times that room are used alone if there are at least:"""
+ENOUGH_RINGS = 6
 SIGNIFICANT = 5.0
 """Height over its error from which a sector has a ring."""
 MERGE_BELOW = 12.0
@@ -50,6 +53,8 @@ BALANCED = 0.55
 WEAK_NEIGHBOUR = 3e-3
 """Part of a ring's intensity from which a neighbour counts."""
 FEWEST_PIXELS = 30
+FAR_MORE, FAR_COUNTS = 4.0, 30.0
+"""A pixel is hot or dead if its counts and all of its neighbours' differ by more than this factor and these counts."""
 
 
 def extract(
@@ -59,6 +64,7 @@ def extract(
     rings: Rings,
     *,
     reach: float = 3.0,
+    polarization: float | None = 0.95,
     threads: int = 1,
 ) -> ControlPoints:
     """Measure where rings are.
@@ -75,6 +81,9 @@ def extract(
         Of the calibrant at the wavelength of the geometry.
     reach : float
         How far rings may be from where the geometry has them, pixels.
+    polarization : float or None
+        Polarization factor of the beam (see `Geometry.polarization`), None for none. What fades across a ring shifts
+        its middle: by 0.01 pixels where rings are 5 pixels wide and their 2θ grows by 0.1° a pixel.
     threads : int
         Results do not depend on it.
 
@@ -89,13 +98,15 @@ def extract(
         If image, mask and detector have different shapes.
     """
     valid = _valid(image, mask, geometry)
-    slopes = _Slopes(geometry)
+    slopes = _Slopes(geometry, polarization)
     plans = _plan_rings(geometry, rings, slopes, reach)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         pixels = _collect(image, valid, geometry, rings, plans, pool.map)
         work = [(plan, pixels[plan.ring]) for plan in plans if plan.ring in pixels]
         found = list(pool.map(lambda pair: _measure(pair[0], pair[1], slopes, reach), work))
     parts = [part for part in found if part is not None]
+    alone = [part for part in parts if part.room >= WELL_CLEAR]
+    parts = alone if len(alone) >= ENOUGH_RINGS else parts
     dispersion = _dispersion(parts)
     scatter = _scatters(parts, dispersion)
     return ControlPoints.joined([_points(part, dispersion, extra) for part, extra in zip(parts, scatter, strict=True)])
@@ -121,7 +132,24 @@ def _valid(image: NDArray[Any], mask: NDArray[np.bool_] | None, geometry: Geomet
         valid &= image < np.iinfo(image.dtype).max - 1
     if detector.dummy is not None and image.dtype.kind != "u":
         valid &= np.abs(image - detector.dummy) > detector.delta_dummy
-    return valid
+    return valid & ~_alone(image)
+
+
+def _alone(image: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the pixels that have far more or far fewer counts than all four neighbours: hot and dead ones."""
+    counts = image.astype(np.float32)
+    highest, lowest = np.full_like(counts, -np.inf), np.full_like(counts, np.inf)
+    for here, there in (
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+    ):
+        for one, other in ((here, there), (there, here)):
+            np.maximum(highest[one], counts[other], out=highest[one])
+            np.minimum(lowest[one], counts[other], out=lowest[one])
+    with np.errstate(invalid="ignore"):
+        hot = counts > FAR_MORE * np.maximum(highest, 0.0) + FAR_COUNTS
+        dead = FAR_MORE * np.maximum(counts, 0.0) + FAR_COUNTS < lowest
+    return np.asarray((hot & (highest >= 0.0)) | (dead & np.isfinite(lowest)))
 
 
 @dataclass(frozen=True)
@@ -149,8 +177,8 @@ class _Plan:
 class _Slopes:
     """∇2θ at points of the detector, by pixels."""
 
-    def __init__(self, geometry: Geometry) -> None:
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, polarization: float | None) -> None:
+        self.geometry, self.polarization = geometry, polarization
 
     def __call__(self, y: _Array, x: _Array) -> tuple[_Array, _Array, _Array]:
         """Return 2θ (n,), ∂2θ/∂y and ∂2θ/∂x in rad/pixel."""
@@ -281,8 +309,6 @@ class _Cut:
         Middle in rad, length along the ring in pixels.
     bending : ndarray of float64 (n_sectors,)
         ∂²u/∂y² + ∂²u/∂x² of the distance u from the ring, 1/pixels.
-    fading : ndarray of float64 (n_sectors,)
-        Relative change of the solid angle of pixels across the ring, 1/pixels.
     """
 
     plan: _Plan
@@ -292,20 +318,16 @@ class _Cut:
     azimuth: _Array
     length: _Array
     bending: _Array
-    fading: _Array
 
     @property
     def free(self) -> _Array:
         """Pixels on each side of the ring that no other ring has."""
         return self.plan.reach / self.unit
 
-    def bias(self, total_width: _Array) -> _Array:
-        """Return what the fitted places have too much, in pixels.
-
-        The mean distance over a pixel is that of its centre plus 1/24 of the bending; what fades across a ring shifts
-        its middle by its variance times that.
-        """
-        return np.asarray(self.fading * total_width**2 - self.bending / 24.0)
+    @property
+    def bias(self) -> _Array:
+        """What fitted places have too much: the mean distance over a pixel is its centre's and 1/24 of the bending."""
+        return np.asarray(-self.bending / 24.0)
 
     def points(self, slopes: _Slopes, found: SectorFits, place: _Array) -> tuple[_Array, _Array]:
         """Return the points (y, x) at the mean azimuth of each sector's counts, at `place` off the expected ring."""
@@ -349,15 +371,16 @@ def _cut(plan: _Plan, pixels: _RingPixels, slopes: _Slopes, count: int) -> _Cut 
     unit = np.hypot(by_y, by_x)
     sides = np.sort(np.abs([by_y / unit, by_x / unit]), axis=0)
     u = pixels.away / unit[sector]
+    fading = _fading(slopes.geometry, y, x, by_y / unit, by_x / unit, slopes.polarization)
+    counts = pixels.counts * np.exp(-fading[sector] * u)
     return _Cut(
         plan=plan,
         pixels=pixels,
-        sectors=SectorPixels(u, pixels.counts, first, sector, sides[1], sides[0], unit.mean() / unit),
+        sectors=SectorPixels(u, counts, first, sector, sides[1], sides[0], unit.mean() / unit),
         unit=unit,
         azimuth=np.asarray((seen // modules + 0.5) * (2.0 * np.pi / count) - np.pi),
         length=each / (2.0 * plan.reach / unit),
         bending=_bending(slopes, y, x) / unit,
-        fading=_fading(slopes.geometry, y, x, by_y / unit, by_x / unit),
     )
 
 
@@ -368,14 +391,21 @@ def _bending(slopes: _Slopes, y: _Array, x: _Array) -> _Array:
     return np.asarray(0.5 * (above - below + right - left))
 
 
-def _fading(geometry: Geometry, y: _Array, x: _Array, normal_y: _Array, normal_x: _Array) -> _Array:
-    """Return d ln cos³α/du of a flat detector, 1/pixels."""
-    squares = []
+def _fading(
+    geometry: Geometry, y: _Array, x: _Array, normal_y: _Array, normal_x: _Array, polarization: float | None
+) -> _Array:
+    """Return d ln(Ω P)/du, with the solid angle Ω = cos³α of a flat detector and the polarization P, 1/pixels."""
+    logarithms = []
     for sign in (0.5, -0.5):
         p1, p2, p3 = geometry.detector.positions_of(y + sign * normal_y, x + sign * normal_x)
         depth = geometry.distance + (0.0 if p3 is None else p3)
-        squares.append((p1 - geometry.poni1) ** 2 + (p2 - geometry.poni2) ** 2 + depth**2)
-    return np.asarray(-1.5 * np.log(squares[0] / squares[1]))
+        squares = (p1 - geometry.poni1) ** 2 + (p2 - geometry.poni2) ** 2 + depth**2
+        logarithms.append(-1.5 * np.log(squares))
+        if polarization is not None:
+            two_theta, chi = (geometry.point_array(unit, p1, p2, p3) for unit in ("2th_rad", "chi_rad"))
+            across = polarization * np.cos(2.0 * chi) * np.sin(two_theta) ** 2
+            logarithms[-1] += np.log(np.maximum(1.0 + np.cos(two_theta) ** 2 - across, 1e-3))
+    return np.asarray(logarithms[0] - logarithms[1])
 
 
 def _fit_ring(cut: _Cut, reach: float) -> SectorFits | None:
@@ -479,9 +509,10 @@ def _smooth(azimuth: _Array, values: _Array, weight: _Array, scale: float) -> tu
 
 @dataclass(frozen=True)
 class _Measured:
-    """The places of one ring in its sectors, with errors from counts only."""
+    """The places of one ring in its sectors, with errors from counts only; and its room over what it needs."""
 
     ring: int
+    room: float
     y: _Array
     x: _Array
     azimuth: _Array
@@ -511,10 +542,11 @@ def _measure(plan: _Plan, pixels: _RingPixels, slopes: _Slopes, reach: float) ->
         good &= np.abs(found.place) <= reach + found.total_width
     if not good.any():
         return None
-    place = found.place - cut.bias(found.total_width)
+    place = found.place - cut.bias
     y, x = cut.points(slopes, found, np.nan_to_num(place))
     columns = (y, x, cut.azimuth, place, found.place_error, found.amplitude * cut.length, found.dispersion)
-    return _Measured(plan.ring, *(column[good] for column in columns))
+    room = np.median(cut.free / (plan.clear * FWHM * found.total_width))
+    return _Measured(plan.ring, float(room), *(column[good] for column in columns))
 
 
 def _dispersion(parts: list[_Measured]) -> float:
