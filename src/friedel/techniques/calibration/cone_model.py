@@ -158,3 +158,29 @@ def descend(start: _Array, normal: NormalEquations, iterations: int, *, largest:
         cost = np.where(better, new_cost, cost)
         damping = np.clip(np.where(better, damping * 0.2, damping * 6.0), 1e-9, 1e9)
     return here, cost
+
+
+def robust(residuals: _Array, columns: _Array, scale: float | _Array, weights: _Array | float = 1.0) -> Normal:
+    """Return Cauchy's robust cost Σ w ln(1 + (r/s)²), its normal matrix and gradient."""
+    ratio = (residuals / scale) ** 2
+    cost = (weights * np.log1p(ratio)).sum(axis=1)
+    weight = weights / (scale * scale) / (1.0 + ratio)
+    weighted = columns * weight[..., None]
+    matrix = np.swapaxes(weighted, 1, 2) @ columns
+    gradient = (np.swapaxes(weighted, 1, 2) @ residuals[..., None])[..., 0]
+    return cost, matrix, gradient
+
+
+def fixing(normal: NormalEquations, fixed: tuple[int, ...]) -> NormalEquations:
+    """Return the equations without some parameters."""
+
+    def fixing(parameters: _Array) -> Normal:
+        cost, matrix, gradient = normal(parameters)
+        for k in fixed:
+            matrix[:, k, :] = 0.0
+            matrix[:, :, k] = 0.0
+            matrix[:, k, k] = 1.0
+            gradient[:, k] = 0.0
+        return cost, matrix, gradient
+
+    return fixing

@@ -101,8 +101,9 @@ def detect(image: NDArray[Any], mask: _Mask | None = None, *, maximum_points: in
             break
         level = _level(values, invalid, binning, gain, offset)
         ridges, maxima = _ridges_and_spots(level)
-        found.append(_unless_seen(ridges, found + spots))
-        spots.append(_unless_seen(maxima, found + spots))
+        finer = found + spots
+        found.append(_unless_seen(ridges, finer))
+        spots.append(_unless_seen(maxima, finer))
     return _selected(found, spots, maximum_points)
 
 
