@@ -29,6 +29,7 @@ _HOMES = {
     "detect": "detection",
     "extract": "extraction",
     "find_geometry": "search",
+    "first_geometry": "known_rings",
     "refine": "refinement",
     "refine_modules": "modules",
     "ring_curve": "ring_curves",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
@@ -12,6 +14,7 @@ from friedel.instrument import Calibrant, Detector, Geometry
 from friedel.techniques.calibration import ControlPoints, RingPoints
 from friedel.techniques.calibration.calibrate import Scene, measured_rings
 from friedel.techniques.calibration.detection import detect
+from friedel.techniques.calibration.known_rings import first_geometry
 from friedel.techniques.calibration.refinement import refine
 from friedel.techniques.calibration.search import find_geometry
 from friedel.techniques.calibration.validation import validate
@@ -22,6 +25,7 @@ from .result import calibration_dataset
 from .tables import (
     as_columns,
     read_control_points,
+    read_ring_numbers,
     read_ring_points,
     refuse_existing,
     write_control_points,
@@ -59,23 +63,32 @@ def calibrate_assign(parameters: AssignRings, context: Context) -> xr.Dataset:
     refuse_to_replace_inputs([parameters.output, parameters.poni], [parameters.points])
     refuse_existing([parameters.output, parameters.poni], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
-    points = read_ring_points(parameters.points)
-    wavelength = wavelength_of(parameters)
-    if parameters.geometry is not None:
-        geometry = load_start(parameters.geometry, parameters.orientation, None)
-        ring = nearest_rings(points, geometry, calibrant)
-    else:
-        candidate = find_geometry(
-            points, find_detector(parameters.detector, parameters.orientation), calibrant, wavelength
-        )
-        geometry, ring = candidate.geometry, candidate.ring
-    assigned = ControlPoints(points.y, points.x, ring, points.sigma)
+    assigned, geometry = _assigned(parameters, calibrant)
     record = _record(context, [parameters.points])
     spacings = () if geometry.wavelength is None else calibrant.rings(geometry.wavelength).spacing.tolist()
     write_control_points(parameters.output, assigned, spacings, geometry.wavelength, record)
     if parameters.poni is not None:
         geometry.save(parameters.poni, comment=f"First geometry, from {parameters.points}; not refined")
     return as_columns(assigned.to_dataset(), record)
+
+
+def _assigned(parameters: AssignRings, calibrant: Calibrant) -> tuple[ControlPoints, Geometry]:
+    """Return the points with the numbers of their rings, and the geometry that goes with them."""
+    points = read_ring_points(parameters.points)
+    wavelength = wavelength_of(parameters)
+    if parameters.geometry is not None:
+        geometry = load_start(parameters.geometry, parameters.orientation, None)
+        if wavelength is not None:
+            geometry = replace(geometry, wavelength=wavelength)
+        return ControlPoints(points.y, points.x, nearest_rings(points, geometry, calibrant), points.sigma), geometry
+    detector = find_detector(parameters.detector, parameters.orientation)
+    numbered = read_ring_numbers(parameters.points)
+    if numbered is not None:
+        if wavelength is None:
+            raise ParameterError("Neither energy nor wavelength is given.", "Give one of them.")
+        return numbered, first_geometry(numbered, detector, calibrant, wavelength).geometry
+    candidate = find_geometry(points, detector, calibrant, wavelength)
+    return ControlPoints(points.y, points.x, candidate.ring, points.sigma), candidate.geometry
 
 
 def nearest_rings(

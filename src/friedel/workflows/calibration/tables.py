@@ -52,6 +52,18 @@ def read_ring_points(path: str) -> RingPoints:
     return RingPoints(points.y, points.x, sigma=points.sigma)
 
 
+def read_ring_numbers(path: str) -> ControlPoints | None:
+    """Return control points if the file tells the rings of most of its points, None otherwise."""
+    if Path(path).suffix.lower() in HDF5:
+        columns = _columns_of(path)
+        points = ControlPoints.from_dataset(columns) if "ring" in columns else None
+    else:
+        with Path(path).open(encoding="utf-8", errors="replace") as stream:
+            detected = set(RING_COLUMNS) <= set(stream.readline().lstrip("# ").split())
+        points = None if detected else ControlPoints.load(path)
+    return points if points is not None and np.mean(points.ring >= 0) > 0.5 else None
+
+
 def write_control_points(
     path: str, points: ControlPoints, spacings: Sequence[float], wavelength: float | None, record: str | None
 ) -> None:

@@ -106,7 +106,8 @@ class AssignRings(Setup):
     """Find the number of the ring that each point lies on, and a first geometry.
 
     The points are those that were detected, or your own: a table of y and x in pixels, or a file of pyFAI (.npt).
-    With a geometry each point gets the nearest ring; otherwise the geometry is searched for.
+    With a geometry each point gets the nearest ring. Otherwise the geometry is searched for; numbers of rings that the
+    table holds are kept.
     """
 
     points: Annotated[FilePath, Argument(positional=True)]
