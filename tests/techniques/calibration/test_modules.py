@@ -43,7 +43,7 @@ def test_modules_in_their_places_are_the_detector(orientation):
     np.testing.assert_allclose(placed.corner_array("2th_deg")[good], plain.corner_array("2th_deg")[good], rtol=1e-6)
 
 
-@pytest.mark.parametrize("orientation", [2, 3])
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
 def test_displaced_modules_are_found(orientation):
     start, truth = nominal(orientation), displaced(nominal(orientation))
     found = refine_modules(points_of(truth, start), start, CERIA)

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from friedel.core.errors import GeometryError, ParameterError
 from friedel.instrument import Detector, Geometry
 from friedel.instrument.derivatives import scattering_angles
+from friedel.instrument.model_kinds import Module
 from friedel.instrument.pixel_layouts import PlacedModule, PlacedModules, edges_of
+from friedel.instrument.pixel_shapes import FLIPPED_COLUMNS, FLIPPED_ROWS
 
 from .least_squares import inflation, ring_sigma, tukey_weights
 from .models import GeometryModel
@@ -138,7 +140,7 @@ def refine_modules(
 
 
 def placed_modules(detector: Detector) -> tuple[PlacedModule, ...]:
-    """Return the modules of a detector as they are placed in an array of orientation 3.
+    """Return the modules of a detector as they are placed in an array of orientation 3, in the order of its own.
 
     Raises
     ------
@@ -151,7 +153,7 @@ def placed_modules(detector: Detector) -> tuple[PlacedModule, ...]:
         raise GeometryError(
             f"The pixels of {detector.name} are displaced one by one.", "Modules of regular pixels can be refined."
         )
-    spans = replace(detector, orientation=3).modules()
+    spans = _native_spans(detector)
     if len(spans) < 2:
         raise GeometryError(
             f"{detector.name} has one module, as far as is known.", "Name the detector's model, like 'Pilatus1M'."
@@ -168,6 +170,20 @@ def placed_modules(detector: Detector) -> tuple[PlacedModule, ...]:
     )
 
 
+def _native_spans(detector: Detector) -> tuple[Module, ...]:
+    """Return the modules of the stored array as the same array of orientation 3 has them."""
+    flip_rows, flip_columns = detector.orientation in FLIPPED_ROWS, detector.orientation in FLIPPED_COLUMNS
+
+    def turned(span: tuple[int, int], size: int, flipped: bool) -> tuple[int, int]:
+        return (size - span[1], size - span[0]) if flipped else span
+
+    rows, columns = detector.known_shape()
+    return tuple(
+        Module(turned(module.rows, rows, flip_rows), turned(module.columns, columns, flip_columns))
+        for module in detector.modules()
+    )
+
+
 def displaced_modules(detector: Detector, shifts: _Array) -> Detector:
     """Return a detector with its modules shifted and turned.
 
@@ -176,10 +192,11 @@ def displaced_modules(detector: Detector, shifts: _Array) -> Detector:
     detector : Detector
     shifts : ndarray of float64 (n_modules, 3)
         Shift along p1 and p2 in m, turn about the module's middle from p1 towards p2 in rad; in the order of the
-        modules of the array in orientation 3.
+        modules of `Detector.modules`.
     """
     modules = [_moved(module, shift) for module, shift in zip(placed_modules(detector), shifts, strict=True)]
-    return replace(detector, pixels=PlacedModules(detector.known_shape(), modules))
+    spans = tuple(Module(module.rows, module.columns) for module in modules)
+    return replace(detector, pixels=PlacedModules(detector.known_shape(), modules), module_spans=spans)
 
 
 def _middle(module: PlacedModule) -> _Array:
