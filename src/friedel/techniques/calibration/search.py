@@ -158,7 +158,7 @@ def _decide(
 def _check(best: Solution, margin: float) -> None:
     """Refuse what could as well be chance."""
     seen, matched = len(best.rings.two_theta), best.match.matched
-    many = matched >= MANY_RINGS and matched >= 0.9 * seen and margin >= 10.0
+    many = matched >= MANY_RINGS and matched >= 0.85 * seen and margin >= 10.0
     if matched < LEAST_RINGS or matched < LEAST_MATCHED * seen or best.score < _least_score(many, margin):
         raise CalibrationError(
             f"No geometry explains the rings: the best puts {matched} of {seen} at places of the calibrant, "
@@ -201,9 +201,9 @@ def _checked_wavelength(scene: Scene, best: Solution, wavelength: float | None) 
 
 
 def _same(scene: Scene, one: Solution, other: Solution) -> bool:
-    """Tell whether two solutions give the view the same angles, to a few pixels."""
-    a = angles(one.parameters[None], scene.view)
-    b = angles(other.parameters[None], scene.view)
+    """Tell whether two solutions give the points the same angles, to a few pixels; elsewhere they may differ."""
+    a = angles(one.parameters[None], scene.places)
+    b = angles(other.parameters[None], scene.places)
     apart = np.abs(a.two_theta - b.two_theta) / (a.slope * scene.pixel)
     return bool(np.median(apart) < 3.0)
 
