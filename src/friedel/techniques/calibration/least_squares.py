@@ -26,7 +26,8 @@ MOST_SCATTER = 4.0
 SETTLED = 1e-3
 """Change of the parameters in standard errors below which the iteration ends."""
 SIGNIFICANT = 3.0
-SIGNIFICANT_CORRELATION = 2.0
+SIGNIFICANT_CORRELATION = 1.0
+"""Standard errors (1/√n) from which a correlation of neighbours counts: missed ones make errors too small."""
 FEWEST_PAIRS = 30
 FARTHEST_NEIGHBOUR = 20
 SMALLEST_SCALE = 1e-9
