@@ -159,3 +159,10 @@ def test_modules_are_refined_and_kept_in_a_detector_file(folder, tmp_path):
     assert (tmp_path / "modules_detector.h5").exists()
     assert result.attrs["verdict"] == "trusted"
     assert compare(Geometry.load(output), truth(folder)).rms < 0.1
+
+
+def test_a_missing_detector_is_asked_for(folder, tmp_path):
+    with pytest.raises(ParameterError) as caught:
+        friedel.calibrate(folder / "ceo2.edf", output=tmp_path / "x.poni", calibrant="CeO2", energy=30.0)
+    assert "detector" in caught.value.remedy
+    assert "Pilatus300k" in caught.value.remedy

@@ -119,10 +119,12 @@ def find_detector(name: str | None, orientation: int | None, shape: tuple[int, i
         fitting = models_of_shape(shape) if shape is not None else []
         if len(fitting) != 1:
             known = (
-                f"Images of {shape[0]} x {shape[1]} pixels come from {', '.join(fitting)}." if fitting and shape else ""
+                f"; images of {shape[0]} x {shape[1]} pixels come from {', '.join(fitting)}"
+                if fitting and shape
+                else ""
             )
             raise ParameterError(
-                "detector is missing: nothing tells the size of the pixels.", known or "Give --detector."
+                "detector is missing: nothing tells the size of the pixels.", f"Give detector (--detector){known}."
             )
         name = fitting[0]
     if Path(name).is_file():
