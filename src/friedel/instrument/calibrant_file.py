@@ -16,9 +16,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from friedel.core.errors import FileError, OutputError, ParameterError
+from friedel.core.errors import FileError, ParameterError
+from friedel.core.files import write_whole
 
-from .calibrants import MOST_RINGS, SAME_RING, Calibrant, Ring
+from .calibrants import SAME_RING, Calibrant, Ring
 
 if TYPE_CHECKING:
     from friedel.matter import Crystal
@@ -128,16 +129,13 @@ def write_calibrant(calibrant: Calibrant, path: str | Path, least: float) -> Non
         f"# Calibrant: {calibrant.name}",
         f"# Cell: {_cell(calibrant.crystal)}" if calibrant.crystal else "",
         f"# Ref: {calibrant.source}" if calibrant.source else "",
-        "" if rings.complete else f"# not complete: the {min(len(rings), MOST_RINGS)} rings of largest d",
+        "" if rings.complete else f"# not complete: the {len(rings)} rings of largest d",
         "# d_spacing  # (h k l)  multiplicity",
     ]
     for spacing, label, multiplicity in zip(rings.spacing, rings.labels, rings.multiplicity, strict=True):
         details = f" # ({label.split(', ')[0]}) {multiplicity:5d}" if label else ""
         lines.append(f"{spacing:12.8f}{details}")
-    try:
-        Path(path).write_text("\n".join(filter(None, lines)) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(path, error.strerror or str(error), "Check the folder and the permissions.") from None
+    write_whole(path, "\n".join(filter(None, lines)) + "\n")
 
 
 def _cell(crystal: Crystal) -> str:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from friedel.core.errors import FileError, GeometryError, OutputError, ParameterError
+from friedel.core.errors import FileError, GeometryError, ParameterError
+from friedel.core.files import replacing
 
 from .detector import Detector, oriented_modules
 from .model_kinds import Module, Span
@@ -275,16 +276,8 @@ def write_nexus_detector(path: str | Path, detector: Detector, *, overwrite: boo
     """
     import h5py
 
-    if Path(path).exists() and not overwrite:
-        raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
-    partial = Path(f"{path}.partial")
-    try:
-        with h5py.File(partial, "w", locking=False) as file:
-            _write_detector(file, detector)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None
+    with replacing(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        _write_detector(file, detector)
     return read_nexus_detector(path)
 
 

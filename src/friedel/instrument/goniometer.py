@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from friedel.core.errors import FileError, FriedelError, GeometryError, OutputError, ParameterError
+from friedel.core.errors import FileError, FriedelError, GeometryError, ParameterError
+from friedel.core.files import write_whole
 from friedel.core.formula import Formula
 
 from .detector import Detector
@@ -175,10 +176,7 @@ class Goniometer:
         OutputError
             If the file cannot be written.
         """
-        try:
-            Path(path).write_text(json.dumps(self.to_table(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(path, error.strerror or str(error), "Check the folder and the permissions.") from None
+        write_whole(path, json.dumps(self.to_table(), indent=2) + "\n")
 
     def to_table(self) -> dict[str, Any]:
         """Return what the JSON file holds."""

@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import GeometryError
 
+from .model_kinds import Span
 from .pixel_shapes import PixelShapes, PixelTable, Positions, SplineDistortion
 
 _Array = NDArray[np.float64]
-Span = tuple[int, int]
 Vector = tuple[float, float, float]
 
 LOW_HIGH_OF_ROWS = (0, 1, 1, 0)

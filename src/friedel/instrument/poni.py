@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from friedel.core.errors import FileError, FriedelError, GeometryError, OutputError, ParameterError
+from friedel.core.files import write_whole
 
 from .detector import Detector, detector_for
 from .detector_file import is_detector_file, read_detector
@@ -29,9 +30,9 @@ NEWEST_READ = 3.0
 PARAMETERS = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3")
 FILE_KEYS = ("splineFile", "splinefile", "filename")
 OFFSET_KEYS = ("x_offset_file", "y_offset_file")
+"""Where a detector's configuration names the file that describes its pixels."""
 TAPERED = "FReLoN"
 """The model whose spline masks what it displaces beyond the array."""
-"""Where a detector's configuration names the file that describes its pixels."""
 LARGEST_FILE = 16 * 1024**2
 
 
@@ -267,14 +268,7 @@ def write_poni(path: str | Path, geometry: Geometry, comment: str = "") -> None:
         text = poni_text(geometry, comment)
     except GeometryError as error:
         raise OutputError(path, error.problem, error.remedy) from None
-    # Written beside and renamed, so that no reader ever meets half a geometry.
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None
+    write_whole(path, text)
 
 
 def poni_text(geometry: Geometry, comment: str = "") -> str:

@@ -8,16 +8,16 @@ that led to the result is a group ``/entry/process_N`` (NXprocess). Source: NeXu
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from friedel.core.errors import DataError, FileError, OutputError
+from friedel.core import files
+from friedel.core.errors import DataError, FileError
 from friedel.core.provenance import Provenance
 from friedel.data.conventions import check_dataset, errors_name, is_errors
 
@@ -90,48 +90,9 @@ def write_dataset(
 
 @contextmanager
 def replacing(path: str | Path, *, overwrite: bool = True) -> Iterator[str]:
-    """Lend a temporary path beside `path`; on success it is made durable and takes the place of `path`.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written, or `path` exists and may not be replaced.
-    """
-    final = Path(path)
-    if final.exists() and not overwrite:
-        raise exists_already(path)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb"):
-            pass
-        yield str(temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        handles.release(final)
-        temporary.replace(final)
-    except OSError as error:
-        raise output_error(path, error) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def exists_already(path: str | Path) -> OutputError:
-    """Return the refusal to replace a file."""
-    return OutputError(path, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
-
-
-def output_error(path: str | Path, error: OSError) -> OutputError:
-    """Return what an error of the system or of HDF5 means to the user."""
-    import errno
-
-    folder = Path(path).absolute().parent
-    text = error.strerror or str(error)
-    if error.errno == errno.ENOSPC or "No space left" in str(error):
-        return OutputError(path, "there is no space left on the disk.", "Free some space, or write elsewhere.")
-    if not folder.is_dir():
-        return OutputError(path, f"there is no folder {folder}.", "Create it, or write elsewhere.")
-    return OutputError(path, f"cannot be written: {text}.", f"Check the permissions of {folder}.")
+    """Lend a temporary path as `friedel.core.files.replacing` does; HDF5 files kept open of `path` are closed first."""
+    with files.replacing(path, overwrite=overwrite, release=handles.release) as temporary:
+        yield temporary
 
 
 def _write_entry(file: h5py.Group, dataset: xr.Dataset, existing: Collection[str]) -> None:

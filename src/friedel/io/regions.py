@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
 from friedel.core.errors import DataError, FileError, OutputError
+from friedel.core.files import output_error
 
 from . import handles
 from .journal import Journal, Line
-from .nexus import output_error, variable_path
+from .nexus import variable_path
 from .region_layout import Places, RegionSpec, Results, dataset_path, fitting, lay_out
 
 if TYPE_CHECKING:

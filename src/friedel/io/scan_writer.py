@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from friedel.core.errors import DataError, OutputError
+from friedel.core.files import output_error
 from friedel.device.threads import thread_count
 from friedel.kernels.decode import encode_bitshuffle_lz4
 
-from .nexus import output_error, replacing
+from .nexus import replacing
 
 if TYPE_CHECKING:
     import h5py

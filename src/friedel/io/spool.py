@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
+from friedel.core.files import output_error
 
-from .nexus import output_error
 from .region_layout import RegionSpec
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from friedel.core.errors import ParameterError
+from friedel.core.files import exists_already
 from friedel.core.provenance import refuse_to_replace_inputs
-from friedel.io.nexus import exists_already
 
 PAGES = (".html", ".htm")
 PICTURES = (".png", ".svg", ".pdf")

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import xarray as xr
 
 from friedel.core.errors import OutputError, ParameterError
+from friedel.core.files import output_error
 from friedel.core.provenance import Provenance
-from friedel.io.nexus import open_dataset, output_error, replacing
+from friedel.io.nexus import open_dataset, replacing
 
 from .calibration import calibration_sections, is_calibration, tables_html, verdict_html
 from .contents import Section, sections

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 
@@ -61,7 +60,7 @@ def write(geometry: Geometry) -> bytes:
 def losses(geometry: Geometry) -> list[str]:
     """Return how far azimuths turn because there is no turn about the beam."""
     native = reoriented(geometry, 3)
-    back = Fit2D.from_geometry(native).to_geometry(replace(native.detector), None)
+    back = Fit2D.from_geometry(native).to_geometry(native.detector)
     turn = native.rotation() @ back.rotation().T
     angle = float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
     return [f"the turn about the beam: azimuths change by {angle:.4g} degrees"] if abs(angle) > 1e-7 else []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from friedel.core.errors import FileError, GeometryError, OutputError
+from friedel.core.errors import FileError, GeometryError
 
 from ..detector import Detector
 from ..geometry import Geometry
@@ -373,20 +373,3 @@ def chosen_wavelength(told: float | None, given: Given) -> tuple[float | None, l
     if abs(told - given.wavelength) <= 1e-9 * told:
         return told, []
     return given.wavelength, [f"the wavelength in the file, {told * 1e10:.6g} Angstrom: the one given is taken"]
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file beside its place and rename it, so that no reader ever meets half of it.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(path, error.strerror or str(error), "Check the folder and the free space.") from None

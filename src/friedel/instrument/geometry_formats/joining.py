@@ -14,9 +14,9 @@ from ..detector import Detector, oriented_modules
 from ..geometry import Geometry
 from ..model_kinds import Module
 from ..pixel_layouts import PlacedModule, PlacedModules
-from ..pixel_shapes import PixelTable, Positions
+from ..pixel_shapes import FLIPPED_COLUMNS, FLIPPED_ROWS, PixelTable, Positions
 from .format import Content, Given, between_gaps, detector_from, require_flat, require_shape, with_mask
-from .placement import FLIPPED_COLUMNS, FLIPPED_ROWS, LARGEST_SKEW, Placement, is_mirrored
+from .placement import LARGEST_SKEW, Placement, is_mirrored
 
 SAME_PLACE = 1e-4
 """Pixels by which panels may be off a common grid and still count as on it."""

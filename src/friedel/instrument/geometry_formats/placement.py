@@ -15,11 +15,10 @@ from friedel.core.errors import GeometryError
 
 from ..detector import Detector
 from ..geometry import Geometry
+from ..pixel_shapes import FLIPPED_COLUMNS, FLIPPED_ROWS
 
 _Array = NDArray[np.float64]
 
-FLIPPED_ROWS = (1, 2)
-FLIPPED_COLUMNS = (1, 4)
 LARGEST_SKEW = 1e-5
 """Cosine between rows and columns up to which they count as at right angles, written with few digits."""
 MIRROR = np.array([1.0, -1.0, 1.0])

@@ -8,11 +8,12 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import ParameterError
+from friedel.core.files import refuse_existing, write_whole
 
 from ..geometry import Geometry
 from ..poni import PARAMETERS
-from .format import Content, GeometryFormat, Given, Reading, write_whole
+from .format import Content, GeometryFormat, Given, Reading
 from .pyfai import with_detector_file
 
 NAMES = ("pyfai", "dioptas", "fit2d", "spd", "imaged11", "crystfel", "cxi", "dials", "gsas2", "hexrd")
@@ -72,14 +73,12 @@ def format_for(path: str | Path) -> GeometryFormat:
 
 def known_format(path: str | Path) -> GeometryFormat | None:
     """Return the format that a file is in, None if in none of these."""
-    content, known = Content.of(path), formats()
-    return next((known[name] for name in ASKED if known[name].recognises(content)), None)
+    return _recognised(Content.of(path))
 
 
-def format_of(content: Content) -> GeometryFormat:
-    """Return the format that a file is in, by what is in it; that of PONI files if it is in none."""
+def _recognised(content: Content) -> GeometryFormat | None:
     known = formats()
-    return next((known[name] for name in ASKED if known[name].recognises(content)), known[FALLBACK])
+    return next((known[name] for name in ASKED if known[name].recognises(content)), None)
 
 
 def read_geometry(path: str | Path, given: Given | None = None, format_name: str | None = None) -> Reading:
@@ -103,7 +102,7 @@ def read_geometry(path: str | Path, given: Given | None = None, format_name: str
         If there is no such format.
     """
     content = Content.of(path)
-    known = format_of(content) if format_name is None else format_named(format_name)
+    known = (_recognised(content) or formats()[FALLBACK]) if format_name is None else format_named(format_name)
     geometry, notes = known.read(content, given or Given())
     return Reading(geometry, known.name, tuple(notes))
 
@@ -124,8 +123,7 @@ def write_geometry(path: str | Path, geometry: Geometry, format_name: str, *, ov
     """
     chosen = format_named(format_name)
     lost, told = chosen.lost(geometry), _plain(geometry)
-    if not overwrite and Path(path).exists():
-        raise OutputError(path, "exists already.", "Choose another name, or give --overwrite.")
+    refuse_existing([path], overwrite)
     if chosen.name in POINTING:
         told = with_detector_file(path, told, overwrite=overwrite)
     write_whole(path, chosen.write(told))

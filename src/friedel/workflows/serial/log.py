@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
 from friedel.core.errors import OutputError
-from friedel.io.nexus import output_error
+from friedel.core.files import output_error
 
 from .spots import PEAK, FrameSpots
 
