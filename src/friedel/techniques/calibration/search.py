@@ -38,6 +38,8 @@ LEAST_MARGIN = 4.0
 LEAST_RINGS = 3
 LEAST_MATCHED = 0.7
 """Part of the rings seen that must be the calibrant's."""
+MOST_FOREIGN = 0.22
+"""Part of the points on rings that may be on others: a calibrant with some rings of another is not that."""
 MANY_RINGS = 20
 LEAST_SCORE_OF_MANY = -10.0
 """Of many rings close together each tells little, but all of them in place and nothing else near is no chance."""
@@ -159,10 +161,11 @@ def _check(best: Solution, margin: float) -> None:
     """Refuse what could as well be chance."""
     seen, matched = len(best.rings.two_theta), best.match.matched
     many = matched >= MANY_RINGS and matched >= 0.85 * seen and margin >= 10.0
-    if matched < LEAST_RINGS or matched < LEAST_MATCHED * seen or best.score < _least_score(many, margin):
+    own = np.isfinite(best.match.target)
+    foreign = best.rings.count[~own].sum() > MOST_FOREIGN * best.rings.count.sum()
+    if foreign or matched < LEAST_RINGS or matched < LEAST_MATCHED * seen or best.score < _least_score(many, margin):
         raise CalibrationError(
-            f"No geometry explains the rings: the best puts {matched} of {seen} at places of the calibrant, "
-            "no more than by chance.",
+            f"No geometry explains the rings: the best puts {matched} of {seen} at places of the calibrant.",
             "Check calibrant, energy and pixel size; or mask what is not of the calibrant.",
         )
     if margin < LEAST_MARGIN:
