@@ -9,6 +9,8 @@ from friedel.core.errors import CalibrationError
 
 DOUBTFUL = 3
 """Exit code of a result that was written but is doubtful."""
+UNDOUBTED = ("good", "noted")
+"""States of findings that cast no doubt."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,27 @@ class Judgement:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Sentences that led to the verdict."""
-        return tuple(text for _, state, text, _ in self.findings if state != "good")
+        return tuple(text for _, state, text, _ in self.findings if state not in UNDOUBTED)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that one has to know although they cast no doubt."""
+        return tuple(text for _, state, text, _ in self.findings if state == "noted")
 
     @property
     def advice(self) -> tuple[str, ...]:
         """What to do about them, without repetition."""
-        return tuple(dict.fromkeys(item[3] for item in self.findings if item[1] != "good" and item[3]))
+        return tuple(dict.fromkeys(item[3] for item in self.findings if item[1] not in UNDOUBTED and item[3]))
 
     @property
     def summary(self) -> str:
-        """Verdict and numbers, a few lines."""
+        """Verdict, numbers and notes, a few lines."""
         said = {
             "trusted": "The geometry can be trusted.",
             "doubtful": "The geometry is doubtful.",
             "failed": "There is no geometry that can be used.",
         }
-        return "\n".join([said.get(self.verdict, self.verdict), *self.numbers])
+        return "\n".join([said.get(self.verdict, self.verdict), *self.numbers, *self.notes])
 
 
 def judgement_of(result: Any) -> Judgement | None:

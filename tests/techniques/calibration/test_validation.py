@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calibrant_rings import CERIA, moved, ring_places
+from friedel.core.units import wavelength_from_energy
 from friedel.instrument import Calibrant, Detector, Geometry
 from friedel.instrument.virtual import Exposure, simulated_frame
 from friedel.techniques.calibration import ControlPoints, refine, validate
@@ -74,6 +75,28 @@ def test_a_wrong_energy_is_noticed():
     found = validate(points, refine(points, replace(TRUTH, wavelength=1.004 * TRUTH.wavelength), CERIA), CERIA)
     assert "energy" in names_of(found)
     assert "an energy +0.39" in found.summary() or "an energy +0.40" in found.summary()
+
+
+@pytest.mark.parametrize(("energy", "given", "distance", "rings"), [(60.0, 61.0, 0.8, 5), (80.0, 65.0, 0.7, 4)])
+def test_a_wrong_energy_is_noticed_by_few_rings_at_small_angles(energy, given, distance, rings):
+    truth = replace(TRUTH, distance=distance, rot1=0.0, rot2=0.0, wavelength=wavelength_from_energy(energy))
+    points = moved(ring_places(truth, rings=rings, sigma=0.005), np.random.default_rng(2), sigma=0.005)
+    start = replace(truth, wavelength=wavelength_from_energy(given))
+    found = validate(points, refine(points, start, CERIA), CERIA)
+    assert "energy" in names_of(found)
+    assert f" keV instead of {given:g} keV" in found.summary()
+    assert "CeO2" in found.advice()[0]
+
+
+def test_it_is_noted_where_rings_cannot_tell_the_energy():
+    truth = replace(TRUTH, distance=0.8, rot1=0.0, rot2=0.0, wavelength=1.5e-11)
+    points = moved(ring_places(truth, rings=4), np.random.default_rng(3))
+    found = validate(points, refine(points, truth, CERIA), CERIA)
+    (energy,) = (finding for finding in found.findings if finding.name == "energy")
+    assert energy.state == "noted"
+    assert "moves the distance by 0.1 % (0.8 mm)" in energy.text
+    assert found.verdict == "trusted"
+    assert found.reasons() == []
 
 
 def test_a_single_ring_cannot_tell_its_number():

@@ -340,13 +340,13 @@ def verdict_html(result: xr.Dataset) -> str:
         "failed": "There is no geometry that can be used.",
     }.get(verdict, verdict)
     findings = [tuple(str(part) for part in item) for item in result.attrs.get("findings", ())]
-    rows = sorted(findings, key=lambda item: ("failed", "doubtful", "good").index(item[1]))
+    rows = sorted(findings, key=lambda item: ("failed", "doubtful", "noted", "good").index(item[1]))
     items = "".join(_finding(*item) for item in rows)
     return f'<div class="verdict {escape(verdict)}" role="status"><p>{escape(said)}</p><ul>{items}</ul></div>'
 
 
 def _finding(name: str, state: str, text: str, advice: str) -> str:
-    mark = {"good": "✓", "doubtful": "?", "failed": "✗"}.get(state, "")
+    mark = {"good": "✓", "noted": "!", "doubtful": "?", "failed": "✗"}.get(state, "")
     more = f' <span class="advice">{escape(advice)}</span>' if advice and state != "good" else ""
     return f'<li class="{escape(state)}"><span class="mark" aria-hidden="true">{mark}</span> {escape(text)}{more}</li>'
 

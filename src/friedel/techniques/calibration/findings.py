@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["good", "doubtful", "failed"]
+State = Literal["good", "noted", "doubtful", "failed"]
+CASTS_DOUBT: tuple[State, ...] = ("doubtful", "failed")
 Verdict = Literal["trusted", "doubtful", "failed"]
 
 
@@ -18,7 +19,8 @@ class Finding:
     ----------
     name : str
         What was looked at.
-    state : {"good", "doubtful", "failed"}
+    state : {"good", "noted", "doubtful", "failed"}
+        "noted" is what one has to know and what no geometry can help: it casts no doubt.
     text : str
         What was found, a sentence with numbers.
     advice : str

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import InputError
+from friedel.core.units import energy_from_wavelength
 from friedel.instrument import Calibrant, Geometry
 
-from .derived import derived_quantities
-from .findings import Finding, Verdict, verdict_of
+from .derived import Quantity, derived_quantities
+from .findings import CASTS_DOUBT, Finding, Verdict, verdict_of
 from .points import ControlPoints
 from .problem import Problem
 from .refinement import Refinement, refine
@@ -56,8 +57,10 @@ BENT, BENT_ERRORS = 0.1, 3.0
 FEWEST_FOR_TREND = 6
 LEAST_CHANGE = 3e-4
 """Relative change of the wavelength that nobody minds."""
-LOOSE = 0.01
-"""Relative error of the wavelength above which the rings say nothing about it."""
+LOOSE = 1e-3
+"""Relative error of the wavelength above which it is said that the rings cannot tell it better."""
+RINGS_FOR_ENERGY = 2
+"""Rings from which the wavelength can be told from the distance."""
 POINTS_OF_A_MODULE = 8
 MODULES_APART = 0.4
 """Part of all residuals that modules make by being displaced, from which it is said."""
@@ -180,11 +183,11 @@ class Validation:
 
     def reasons(self) -> list[str]:
         """Return the sentences that led to the verdict; none if it is good."""
-        return [finding.text for finding in self.findings if finding.state != "good"]
+        return [finding.text for finding in self.findings if finding.state in CASTS_DOUBT]
 
     def advice(self) -> list[str]:
         """Return what to do about them, without repetition."""
-        return list(dict.fromkeys(item.advice for item in self.findings if item.state != "good" and item.advice))
+        return list(dict.fromkeys(item.advice for item in self.findings if item.state in CASTS_DOUBT and item.advice))
 
 
 def validate(
@@ -471,28 +474,53 @@ def _about_trend(rings: Groups, refinement: Refinement) -> list[Finding]:
 
 
 def _about_energy(points: ControlPoints, refinement: Refinement, calibrant: Calibrant, rings: Groups) -> list[Finding]:
-    """Compare the wavelength that was given with that which the rings would have."""
+    """Compare the wavelength that was given with that which the rings would have.
+
+    The errors compared with are those of the fit whose wavelength is free: in the other one a wrong wavelength makes
+    the very scatter that would hide it.
+    """
     free = {name.split("[")[0] for name in refinement.free}
-    if "wavelength" in free or not free or len(rings.number) < FEWEST_FOR_TREND:
+    given = refinement.geometries[0].wavelength
+    if "wavelength" in free or not free or given is None:
         return []
+    found = _free_wavelength(points, refinement, calibrant) if len(rings.number) >= RINGS_FOR_ENERGY else None
+    if found is not None:
+        change, error = found.value / given - 1.0, found.error / given
+        if abs(change) > max(SIGNIFICANT * error, LEAST_CHANGE):
+            energies = [energy_from_wavelength(one) for one in (found.value, given)]
+            text = (
+                f"The rings fit better with an energy {-100 * change:+.3f} % from the one given (standard error "
+                f"{100 * error:.3f} %): {energies[0]:.6g} keV instead of {energies[1]:.6g} keV, or with a cell of "
+                f"{calibrant.name} that is wrong by as much; the distance depends on it."
+            )
+            advice = (
+                f"Check the energy and that the calibrant is {calibrant.name}, or refine the wavelength (--free "
+                "wavelength); a thick sensor also looks like that (--parallax)."
+            )
+            return [Finding("energy", "doubtful", text, advice)]
+        if error <= LOOSE:
+            return [
+                Finding("energy", "good", f"By the rings the energy is right to {100 * max(error, abs(change)):.2g} %.")
+            ]
+    told = "cannot tell the energy" if found is None else f"tell the energy to {100 * found.error / given:.2g} % only"
+    text = f"These rings {told}."
+    if "distance" in free:
+        distance = refinement.derived(0)["direct_distance"]
+        text += (
+            f" Each 0.1 % of it moves the distance by 0.1 % ({distance.value:.2g} mm); the standard error of the "
+            "distance is for the energy given."
+        )
+    return [Finding("energy", "noted", text, "Rings at larger angles, or images at known distances, tell it.")]
+
+
+def _free_wavelength(points: ControlPoints, refinement: Refinement, calibrant: Calibrant) -> Quantity | None:
+    """Return the wavelength that the rings want, None if they do not tell."""
     try:
         other = refine(points, refinement.model, calibrant, free=(*refinement.free, "wavelength"))
     except InputError:
-        return []
-    given, found = refinement.geometries[0].wavelength, other.value("wavelength")
-    if given is None or "wavelength" in other.undetermined or not 0 < found.error < np.inf:
-        return []
-    change, error = found.value / given - 1.0, found.error / given
-    if abs(change) > max(SIGNIFICANT * error, LEAST_CHANGE):
-        text = (
-            f"The rings fit better with an energy {-100 * change:+.3f} % from the one given (standard error "
-            f"{100 * error:.3f} %); the distance depends on it."
-        )
-        advice = "Check the energy, or refine it (--free wavelength); a thick sensor also looks like that (--parallax)."
-        return [Finding("energy", "doubtful", text, advice)]
-    if error > LOOSE:
-        return []
-    return [Finding("energy", "good", f"By the rings the energy is right to {100 * max(error, abs(change)):.2g} %.")]
+        return None
+    found = other.value("wavelength")
+    return None if other.undetermined or not 0 < found.error < np.inf else found
 
 
 def _about_ring_numbers(

@@ -49,7 +49,9 @@ def write_geometries(paths: list[Path], refinement: Refinement, dataset: xr.Data
 def comment_of(refinement: Refinement, dataset: xr.Dataset, image: int) -> str:
     """Return verdict and errors as lines ``key: value`` for the comments of a PONI file."""
     lines = [f"Calibrant: {dataset.attrs['calibrant']}", f"Verdict: {dataset.attrs['verdict']}"]
-    lines += [f"Verdict because: {text}" for _, state, text, _ in dataset.attrs["findings"] if state != "good"]
+    findings = dataset.attrs["findings"]
+    lines += [f"Verdict because: {text}" for _, state, text, _ in findings if state not in ("good", "noted")]
+    lines += [f"Note: {text}" for _, state, text, _ in findings if state == "noted"]
     lines.append(f"Residual (pixels, root mean square): {refinement.rms:.4f}")
     covariance = refinement.field_covariance(image)
     fields = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength")
