@@ -135,6 +135,29 @@ def test_bitshuffle_lz4_round_trip_of_anything(frame, eights):
     assert decoded.tobytes() == frame.tobytes()
 
 
+def lz4_sequence(literals, offset=0, length=4):
+    """One sequence of an LZ4 block; the last one has no offset."""
+
+    def more(n):
+        return bytes([255] * ((n - 15) // 255) + [(n - 15) % 255]) if n >= 15 else b""
+
+    head = bytes([min(len(literals), 15) << 4 | min(length - 4, 15)]) + more(len(literals)) + literals
+    return head + offset.to_bytes(2, "little") + more(length - 4) if offset else head
+
+
+@pytest.mark.parametrize("offset", [*range(1, 36), 63, 64, 65, 127, 300])
+def test_matches_of_every_offset_and_length(offset, instruction_set):
+    lengths = [*range(4, 40), 63, 64, 65, 127, 128, 129, 130, 191, 500]
+    lengths.append(4 + -(offset + sum(lengths) + 4) % 8)  # whole bytes of planes: the block ends with this match
+    literals = np.random.default_rng(offset).bytes(offset)
+    block = lz4_sequence(literals, offset, lengths[0])
+    block += b"".join(lz4_sequence(b"", offset, length) for length in lengths[1:]) + lz4_sequence(b"")
+    size = offset + sum(lengths)
+    chunk = size.to_bytes(8, "big") + size.to_bytes(4, "big") + len(block).to_bytes(4, "big") + block
+    expected = reference_decode_bitshuffle_lz4(chunk, (1, size), "u1")
+    np.testing.assert_array_equal(decode_bitshuffle_lz4(chunk, (1, size), "u1"), expected)
+
+
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f8"])
 @pytest.mark.parametrize("shape", [(1, 5), (13, 79), (200, 333)])
 @pytest.mark.parametrize("block", [0, 128])

@@ -6,6 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace friedel {
 namespace {
@@ -23,15 +26,19 @@ inline bool lz4_extend(const uint8_t *&in, const uint8_t *in_end, size_t &length
     return true;
 }
 
-// Copy `length` bytes in vectors of 32; reads and writes up to 31 bytes further.
+// Copy `length` bytes in vectors of `Size`, one at least; reads and writes up to `Size` bytes further.
+template <int Size = 32>
 inline void lz4_copy_wild(uint8_t *out, const uint8_t *in, size_t length) {
-    for (size_t i = 0; i < length; i += 32) std::memcpy(out + i, in + i, 32);
+    size_t i = 0;
+    do {
+        std::memcpy(out + i, in + i, Size);
+        i += Size;
+    } while (i < length);
 }
 
-// Copy `length` bytes from `offset` bytes before, which may repeat what is being written.
-inline void lz4_copy_match(uint8_t *out, size_t offset, size_t length) {
+// Copy `length` bytes from `offset` bytes before, which may repeat what is being written: for many bytes, or any.
+inline void lz4_repeat(uint8_t *out, size_t offset, size_t length) {
     const uint8_t *from = out - offset;
-    if (offset >= 32) return lz4_copy_wild(out, from, length);
     if (offset == 1) {
         std::memset(out, *from, length);
         return;
@@ -42,6 +49,49 @@ inline void lz4_copy_match(uint8_t *out, size_t offset, size_t length) {
         std::memcpy(out + done, from, chunk);
         done += chunk;
     }
+}
+
+#if defined(__AVX2__)
+// `offset` bytes, repeated in a vector of 16: the place of each, and how many bytes the whole repetitions have.
+struct Lz4Repetition {
+    uint8_t places[16], whole;
+};
+struct Lz4Repetitions {
+    Lz4Repetition of[16];
+    constexpr Lz4Repetitions() : of{} {
+        for (int offset = 1; offset < 16; ++offset) {
+            for (int i = 0; i < 16; ++i) of[offset].places[i] = static_cast<uint8_t>(i % offset);
+            of[offset].whole = static_cast<uint8_t>(16 - 16 % offset);
+        }
+    }
+};
+constexpr Lz4Repetitions lz4_repetitions;
+
+// The same for few bytes and an offset below 16. Between the marks of scattered pixels there are many such matches of all
+// lengths, which no processor foresees: hence as few branches as possible. Writes up to 32 bytes further.
+inline void lz4_repeat_few(uint8_t *out, size_t offset, size_t length) {
+    const Lz4Repetition &repetition = lz4_repetitions.of[offset];
+    const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i *>(out - offset));
+    const __m128i repeated = _mm_shuffle_epi8(some, _mm_loadu_si128(reinterpret_cast<const __m128i *>(repetition.places)));
+    size_t i = 0;
+    do {
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(out + i), repeated);
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(out + i + repetition.whole), repeated);
+        i += 2 * repetition.whole;
+    } while (i < length);
+}
+#endif
+
+// Copy `length` bytes from `offset` bytes before, which may repeat what is being written.
+inline void lz4_copy_match(uint8_t *out, size_t offset, size_t length) {
+    if (length > 128) return lz4_repeat(out, offset, length);  // a vector at a time would wait for the one before
+    if (offset >= 32) return lz4_copy_wild(out, out - offset, length);
+    if (offset >= 16) return lz4_copy_wild<16>(out, out - offset, length);
+#if defined(__AVX2__)
+    lz4_repeat_few(out, offset, length);
+#else
+    lz4_repeat(out, offset, length);
+#endif
 }
 
 // Decode one block of exactly `out_size` bytes; false if the input is not such a block. Never reads outside
