@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from friedel.core.errors import OutputError
-from friedel.core.files import refuse_existing, replacing, write_whole
+from friedel.core.files import output_error, refuse_existing, replacing, write_whole
 
 
 def test_text_is_written_as_utf8_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -53,3 +54,9 @@ def test_a_file_that_exists_is_replaced_on_request_only(tmp_path: Path) -> None:
     refuse_existing([path], overwrite=True)
     with pytest.raises(OutputError, match="exists already"):
         refuse_existing([None, path])
+
+
+def test_the_file_is_named_not_the_one_that_is_written_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    with pytest.raises(OutputError, match=r"^\S*/mine.txt: there is no space"), replacing(path) as outer:
+        raise output_error(outer, OSError(errno.ENOSPC, "No space left on device"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import string
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -194,3 +196,15 @@ class TestBadInput:
     def test_a_name_that_is_no_group(self, tmp_path):
         with pytest.raises(DataError, match="holds a '/'"):
             write_dataset(tmp_path / "a.h5", xr.Dataset({"a/b": 1}))
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path, monkeypatch):
+    """HDF5 would crash when it closes a file that it could not write."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="no space left"):
+        write_dataset(tmp_path / "x.h5", xr.Dataset({"a": ("n", np.arange(3.0))}))
+    assert not list(tmp_path.iterdir())

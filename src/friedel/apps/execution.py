@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from friedel.core.context import Cancellation, Context, Progress, SilentProgress
-from friedel.core.errors import OutputError
+from friedel.core.files import check_folder
 from friedel.core.parameters import Parameters
 from friedel.core.tasks import Task
 from friedel.core.usage import peak_memory
@@ -61,17 +60,6 @@ class Usage:
 
     seconds: float
     peak_memory: int
-
-
-def check_folder(path: str | Path) -> None:
-    """Raise `OutputError` if no file can be written at `path`."""
-    folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise OutputError(path, f"there is no folder {folder}.", "Create it, or write elsewhere.")
-    if Path(path).is_dir():
-        raise OutputError(path, "is a folder.", "Give the name of a file in it.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(path, f"the folder {folder} cannot be written.", "Check its permissions, or write elsewhere.")
 
 
 def execute(task: Task[Any], parameters: Parameters, placement: Placement) -> tuple[Any, Usage]:

@@ -29,6 +29,37 @@ def refuse_existing(paths: Iterable[str | Path | None], overwrite: bool = False)
             raise exists_already(path)
 
 
+def check_folder(path: str | Path) -> None:
+    """Make sure that a file can be written at `path`, before any work.
+
+    Raises
+    ------
+    OutputError
+        If it cannot.
+    """
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise OutputError(path, f"there is no folder {folder}.", "Create it, or write elsewhere.")
+    if Path(path).is_dir():
+        raise OutputError(path, "is a folder.", "Give the name of a file in it.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(path, f"the folder {folder} cannot be written.", "Check its permissions, or write elsewhere.")
+
+
+def check_outputs(paths: Iterable[str | Path | None], overwrite: bool = False) -> None:
+    """Make sure that all files can be written and none is replaced that may not be, before any work.
+
+    Raises
+    ------
+    OutputError
+        If one cannot.
+    """
+    given = [path for path in paths if path is not None]
+    refuse_existing(given, overwrite)
+    for path in given:
+        check_folder(path)
+
+
 def output_error(path: str | Path, error: OSError) -> OutputError:
     """Return what an error of the system or of HDF5 means to the user."""
     folder = Path(path).absolute().parent
@@ -73,6 +104,11 @@ def replacing(
         temporary.replace(final)
     except OSError as error:
         raise output_error(path, error) from None
+    except OutputError as error:
+        if error.path != temporary:
+            raise
+        # Lent to somebody who writes in this way too: the user knows the name of the file only.
+        raise OutputError(path, error.problem.removeprefix(f"{temporary}: "), error.remedy) from None
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -84,8 +84,21 @@ def write_dataset(
     with replacing(target, overwrite=overwrite) as temporary:
         import h5py
 
+        if dataset.nbytes <= SLAB_BYTES:
+            Path(temporary).write_bytes(_encoded(dataset, existing))
+            return
         with h5py.File(temporary, "w", locking=False) as file:
             _write_entry(file, dataset, existing)
+
+
+def _encoded(dataset: xr.Dataset, existing: Collection[str]) -> bytes:
+    """Return a Dataset as the bytes of a file: where the disk is full HDF5 cannot even close one, python says so."""
+    import h5py
+
+    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
+        _write_entry(file, dataset, existing)
+        file.flush()
+        return bytes(file.id.get_file_image())
 
 
 @contextmanager

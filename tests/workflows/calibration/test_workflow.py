@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -166,3 +168,28 @@ def test_a_missing_detector_is_asked_for(folder, tmp_path):
         friedel.calibrate(folder / "ceo2.edf", output=tmp_path / "x.poni", calibrant="CeO2", energy=30.0)
     assert "detector" in caught.value.remedy
     assert "Pilatus300k" in caught.value.remedy
+
+
+def test_a_full_disk_leaves_what_was_there_and_no_half(folder, tmp_path, monkeypatch):
+    """The old geometry stays with its result; nothing lies beside them."""
+    from friedel.core.files import output_error
+
+    for name in ("setup.poni", "setup.h5"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(geometry, path, comment=""):
+        raise output_error(path, OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(Geometry, "save", full)
+    with pytest.raises(OutputError, match="no space left"):
+        friedel.calibrate(folder / "ceo2.edf", output=tmp_path / "setup.poni", overwrite=True, **SETUP)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_work(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *given, **more: False)
+    monkeypatch.setattr("friedel.workflows.calibration.workflow.read_scene", None)
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        friedel.calibrate(folder / "ceo2.edf", output=tmp_path / "x.poni", **SETUP)
+    assert caught.value.exit_code == 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
 
 from friedel.core.errors import ParameterError
-from friedel.io.nexus import write_dataset
+from friedel.io.nexus import replacing, write_dataset
 from friedel.techniques.calibration.refinement import Refinement
 
 from .tables import HDF5
@@ -40,10 +41,28 @@ def with_stored_detector(refinement: Refinement, path: Path) -> Refinement:
     )
 
 
-def write_geometries(paths: list[Path], refinement: Refinement, dataset: xr.Dataset) -> None:
-    """Write the geometry of each image, with verdict and errors as comments."""
-    for number, (path, geometry) in enumerate(zip(paths, refinement.geometries, strict=True)):
-        geometry.save(path, comment=comment_of(refinement, dataset, number))
+def write_calibration(
+    geometry_files: list[Path], result_file: Path, refinement: Refinement, dataset: xr.Dataset
+) -> list[Path]:
+    """Write the geometry of each image, with verdict and errors as comments, and the result: all of them or none.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        If one file cannot be written; those that were there before stay.
+    """
+    with ExitStack() as together:
+        # Files take their places in the reverse order: no geometry without the result that says how good it is.
+        lent = [together.enter_context(replacing(path)) for path in geometry_files]
+        write_dataset(together.enter_context(replacing(result_file)), dataset)
+        for number, (path, geometry) in enumerate(zip(lent, refinement.geometries, strict=True)):
+            geometry.save(path, comment=comment_of(refinement, dataset, number))
+    return [*geometry_files, result_file]
 
 
 def comment_of(refinement: Refinement, dataset: xr.Dataset, image: int) -> str:

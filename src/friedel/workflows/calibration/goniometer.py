@@ -13,6 +13,7 @@ import xarray as xr
 
 from friedel.core.context import Context
 from friedel.core.errors import CalibrationError, ParameterError
+from friedel.core.files import check_outputs, replacing
 from friedel.core.formula import Formula
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.data.conventions import coordinate
@@ -42,7 +43,6 @@ from .inputs import files_of, find_detector, first_shape, frame_scene, load_star
 from .inputs import read_scene as read_scene_of_files
 from .positions import one_for_each, parse_formulas, parse_values, read_positions
 from .result import calibration_dataset, failed_dataset
-from .tables import refuse_existing
 from .workflow import with_record
 
 SOMEWHERE = 0.5
@@ -93,7 +93,7 @@ def calibrate_goniometer(parameters: CalibrateGoniometer, context: Context) -> x
     output, result_file = _outputs(parameters.output)
     read = [*files, *filter(None, (parameters.geometry, parameters.goniometer))]
     refuse_to_replace_inputs([output, result_file], read)
-    refuse_existing([output, result_file], parameters.overwrite)
+    check_outputs([output, result_file], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
     context = context.on_cpu("Geometries are found")
     series, model, start = _prepared(parameters, files)
@@ -130,8 +130,10 @@ def _write(
 ) -> None:
     usable = not isinstance(found, CalibrationError) and dataset.attrs["verdict"] != "failed"
     if usable and isinstance(found, GoniometerCalibration):
-        found.goniometer.save(output)
-    if usable or report:
+        with replacing(output) as lent:
+            write_result(result_file, dataset)
+            found.goniometer.save(lent)
+    elif report:
         write_result(result_file, dataset)
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from friedel.core.context import Context
 from friedel.core.errors import ParameterError
+from friedel.core.files import check_outputs
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.instrument import Calibrant, Detector, Geometry
 from friedel.techniques.calibration import ControlPoints, RingPoints
@@ -19,7 +20,7 @@ from friedel.techniques.calibration.refinement import refine
 from friedel.techniques.calibration.search import find_geometry
 from friedel.techniques.calibration.validation import validate
 
-from .files import outputs_of, write_geometries, write_result
+from .files import outputs_of, write_calibration, write_result
 from .inputs import files_of, find_detector, first_shape, load_start, parse_bounds, read_scene, started, wavelength_of
 from .result import calibration_dataset
 from .tables import (
@@ -27,7 +28,6 @@ from .tables import (
     read_control_points,
     read_ring_numbers,
     read_ring_points,
-    refuse_existing,
     write_control_points,
     write_ring_points,
 )
@@ -44,7 +44,7 @@ def calibrate_detect(parameters: DetectRings, context: Context) -> xr.Dataset:
     """Write the points that are found on rings."""
     files = files_of(parameters.images)
     refuse_to_replace_inputs([parameters.output], files)
-    refuse_existing([parameters.output], parameters.overwrite)
+    check_outputs([parameters.output], parameters.overwrite)
     shape = first_shape(files)
     detector = (
         Detector.from_shape(shape, UNKNOWN_PIXEL)
@@ -61,7 +61,7 @@ def calibrate_detect(parameters: DetectRings, context: Context) -> xr.Dataset:
 def calibrate_assign(parameters: AssignRings, context: Context) -> xr.Dataset:
     """Write the points with the numbers of their rings, and the geometry behind them."""
     refuse_to_replace_inputs([parameters.output, parameters.poni], [parameters.points])
-    refuse_existing([parameters.output, parameters.poni], parameters.overwrite)
+    check_outputs([parameters.output, parameters.poni], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
     assigned, geometry = _assigned(parameters, calibrant)
     record = _record(context, [parameters.points])
@@ -113,7 +113,7 @@ def calibrate_extract(parameters: ExtractRings, context: Context) -> xr.Dataset:
     """Write the places of rings as measured with a geometry."""
     files = files_of(parameters.images)
     refuse_to_replace_inputs([parameters.output], [*files, parameters.geometry])
-    refuse_existing([parameters.output], parameters.overwrite)
+    check_outputs([parameters.output], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
     geometry = load_start(parameters.geometry, parameters.orientation, first_shape(files))
     scene = read_scene(parameters, files, geometry.detector)
@@ -129,7 +129,7 @@ def calibrate_refine(parameters: RefineGeometry, context: Context) -> xr.Dataset
     geometry_files, result_file = outputs_of(parameters.output)
     read = [parameters.points, parameters.geometry]
     refuse_to_replace_inputs([*geometry_files, result_file], read)
-    refuse_existing([*geometry_files, result_file], parameters.overwrite)
+    check_outputs([*geometry_files, result_file], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
     points = read_control_points(parameters.points)
     start = started(parameters.geometry, None, None, parameters)
@@ -148,9 +148,8 @@ def calibrate_refine(parameters: RefineGeometry, context: Context) -> xr.Dataset
     dataset = calibration_dataset(points, refinement, validation, calibrant)
     dataset = with_record(dataset, context, [*read, parameters.calibrant])
     if validation.verdict != "failed":
-        write_geometries(geometry_files, refinement, dataset)
-        write_result(result_file, dataset)
-        dataset.attrs["files"] = [str(path) for path in (*geometry_files, result_file)]
+        written = write_calibration(geometry_files, result_file, refinement, dataset)
+        dataset.attrs["files"] = [str(path) for path in written]
     return dataset
 
 
@@ -158,7 +157,7 @@ def calibrate_validate(parameters: ValidateGeometry, context: Context) -> xr.Dat
     """Judge a geometry by control points, and by an image if there is one."""
     read = [path for path in (parameters.points, parameters.geometry, parameters.image) if path]
     refuse_to_replace_inputs([parameters.output], read)
-    refuse_existing([parameters.output], parameters.overwrite)
+    check_outputs([parameters.output], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
     points = read_control_points(parameters.points)
     geometry = Geometry.load(parameters.geometry)

@@ -8,19 +8,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from friedel.core.errors import FileError, OutputError
+from friedel.core.errors import FileError
 from friedel.io.nexus import open_dataset, replacing, write_dataset
 from friedel.techniques.calibration import ControlPoints, RingPoints
 
 RING_COLUMNS = ("y", "x", "direction", "strength", "sigma", "chain")
 HDF5 = (".h5", ".hdf5", ".nxs")
-
-
-def refuse_existing(paths: Sequence[str | Path | None], overwrite: bool) -> None:
-    """Raise `OutputError` if a file is there already and may not be replaced."""
-    for path in paths:
-        if path is not None and Path(path).exists() and not overwrite:
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
 
 
 def write_ring_points(path: str, points: RingPoints, record: str | None) -> None:

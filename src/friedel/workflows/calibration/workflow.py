@@ -8,13 +8,14 @@ import xarray as xr
 
 from friedel.core.context import Context
 from friedel.core.errors import CalibrationError, ParameterError
+from friedel.core.files import check_outputs
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.instrument import Calibrant
 from friedel.techniques.calibration import RingPoints
 from friedel.techniques.calibration.calibrate import Calibration, Scene, calibrate_images
 from friedel.techniques.calibration.detection import detect
 
-from .files import outputs_of, with_stored_detector, write_geometries, write_result
+from .files import outputs_of, with_stored_detector, write_calibration, write_result
 from .inputs import (
     files_of,
     find_detector,
@@ -27,7 +28,6 @@ from .inputs import (
     with_sensor,
 )
 from .result import calibration_dataset, failed_dataset
-from .tables import refuse_existing
 from .tasks import Calibrate
 
 
@@ -39,7 +39,7 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
     detector_file = result_file.with_name(f"{result_file.stem}_detector.h5") if parameters.modules else None
     read = [*files, *_image_files(parameters), *filter(None, (parameters.geometry, parameters.reference))]
     refuse_to_replace_inputs([*geometry_files, result_file, detector_file], read)
-    refuse_existing([*geometry_files, result_file, detector_file], parameters.overwrite)
+    check_outputs([*geometry_files, result_file, detector_file], parameters.overwrite)
     shape = first_shape(files)
     start = None
     if parameters.geometry is not None:
@@ -89,10 +89,9 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
         written = found.refinement
         if detector_file is not None:
             written = with_stored_detector(written, detector_file)
-        write_geometries(geometry_files, written, dataset)
-        write_result(result_file, dataset)
-        paths = (*geometry_files, *([detector_file] if detector_file else []), result_file)
-        dataset.attrs["files"] = [str(path) for path in paths]
+        files_written = write_calibration(geometry_files, result_file, written, dataset)
+        files_written += [detector_file] if detector_file else []
+        dataset.attrs["files"] = [str(path) for path in files_written]
     elif parameters.report is not None:
         write_result(result_file, dataset)
     return dataset
