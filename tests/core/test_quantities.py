@@ -1,7 +1,7 @@
 import pytest
 
 from friedel.core.errors import ParameterError
-from friedel.core.quantities import parse_energy, parse_length, parse_wavelength
+from friedel.core.quantities import parse_energy, parse_length, parse_wavelength, wavelength_given
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,11 @@ def test_wavelengths_have_units(text):
 def test_what_is_no_energy_is_refused(text):
     with pytest.raises(ParameterError, match="energy"):
         parse_energy(text)
+
+
+def test_the_wavelength_follows_from_either():
+    assert wavelength_given("0.4065A", None) == pytest.approx(4.065e-11)
+    assert wavelength_given(None, "30.5keV") == pytest.approx(4.06506e-11, rel=1e-5)
+    assert wavelength_given(None, None) is None
+    with pytest.raises(ParameterError, match="Both wavelength and energy"):
+        wavelength_given("0.4065A", "30.5keV")

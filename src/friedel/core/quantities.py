@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from .errors import ParameterError
+from .units import wavelength_from_energy
 
 LENGTHS = {"m": 1.0, "cm": 1e2, "mm": 1e3, "um": 1e6, "µm": 1e6, "μm": 1e6, "nm": 1e9}
 """Units of length, how many make a metre: 750 / 1e6 is the float nearest to 750 µm, 750 · 1e-6 is not always."""
@@ -69,6 +70,26 @@ def parse_wavelength(text: str | float) -> float:
     match = _QUANTITY.fullmatch(str(text).strip())
     small = match is not None and not match[2] and float(match[1]) < 1e-6
     return _parsed(text, "wavelength", WAVELENGTHS, "m" if small else "A", "0.4065A")
+
+
+def wavelength_given(wavelength: str | float | None, energy: str | float | None) -> float | None:
+    """Return the wavelength in m that either of both tells, as `parse_wavelength` and `parse_energy` read them.
+
+    Returns
+    -------
+    float or None
+        None if neither is given.
+
+    Raises
+    ------
+    ParameterError
+        If both are given, or it cannot be read.
+    """
+    if wavelength is not None and energy is not None:
+        raise ParameterError("Both wavelength and energy are given.", "Give one of them.")
+    if energy is not None:
+        return wavelength_from_energy(parse_energy(energy))
+    return None if wavelength is None else parse_wavelength(wavelength)
 
 
 def _parsed(text: str | float, what: str, units: dict[str, float], default: str, example: str) -> float:

@@ -81,19 +81,30 @@ class Detector:
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> Detector:
-        """Read a detector from a spline file of FIT2D (.spline) or a NeXus detector file.
+    def load(cls, name: str | Path) -> Detector:
+        """Return the model of a name (`named`), or read a detector from a file.
+
+        Parameters
+        ----------
+        name : str or path
+            A model; or the path of a spline file of FIT2D (.spline), a NeXus detector file, or a PONI file.
 
         Raises
         ------
+        ParameterError
+            If there is neither such a model nor such a file.
         FileError
             If the file cannot be read or describes no detector.
         GeometryError
             If what it describes is not supported.
         """
-        from .detector_file import read_detector
+        from .detector_file import is_detector_file, read_detector
 
-        return read_detector(path)
+        if Path(name).suffix.lower() == ".poni":
+            from .geometry import Geometry
+
+            return Geometry.load(name).detector
+        return read_detector(name) if is_detector_file(str(name)) or Path(name).is_file() else cls.named(str(name))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Detector:
         """Write a NeXus detector file as pyFAI has them; return the detector as it is read from there.

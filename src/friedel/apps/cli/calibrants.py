@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import ParameterError
+from friedel.core.files import refuse_existing
 
 from .tables import write_table
 
@@ -53,27 +53,16 @@ def calibrants(
     if name is None:
         _write_all()
         return
+    from friedel.core.quantities import wavelength_given
     from friedel.instrument import Calibrant
 
     calibrant = Calibrant.load(name)
     if output is not None:
-        if Path(output).exists() and not overwrite:
-            raise OutputError(output, "exists already.", "Give another name, or --overwrite.")
+        refuse_existing([output], overwrite)
         calibrant.save(output)
         sys.stdout.write(f"Wrote {output}.\n")
         return
-    _write_one(calibrant, _wavelength(wavelength, energy), two_theta_max, rings)
-
-
-def _wavelength(wavelength: str | None, energy: str | None) -> float | None:
-    from friedel.core.quantities import parse_energy, parse_wavelength
-    from friedel.core.units import wavelength_from_energy
-
-    if wavelength is not None and energy is not None:
-        raise ParameterError("Both wavelength and energy are given.", "Give one of them.")
-    if energy is not None:
-        return wavelength_from_energy(parse_energy(energy))
-    return None if wavelength is None else parse_wavelength(wavelength)
+    _write_one(calibrant, wavelength_given(wavelength, energy), two_theta_max, rings)
 
 
 def _write_all() -> None:
@@ -85,10 +74,12 @@ def _write_all() -> None:
 
 
 def _write_one(calibrant: Calibrant, wavelength: float | None, two_theta_max: float | None, most: int) -> None:
-    if two_theta_max is not None and (wavelength is None or not 0 < two_theta_max <= 180):
+    if two_theta_max is not None and wavelength is None:
         raise ParameterError(
-            f"two_theta_max is {two_theta_max}.", "Give a wavelength or an energy, and 0 to 180 degrees."
+            "Without a wavelength rings have no angle, and two_theta_max is given.", "Give a wavelength or an energy."
         )
+    if two_theta_max is not None and not 0 < two_theta_max <= 180:
+        raise ParameterError(f"two_theta_max is {two_theta_max}.", "Give more than 0 and at most 180 degrees.")
     rings = calibrant.rings(wavelength or SPACINGS_ONLY, math.radians(two_theta_max or 180.0))
     for line in _description(calibrant):
         sys.stdout.write(f"{line}\n")

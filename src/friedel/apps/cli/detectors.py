@@ -30,7 +30,7 @@ def detectors(
     Parameters
     ----------
     name
-        A detector in any spelling, or a file that describes one (.spline, NeXus); without one all are listed.
+        A detector in any spelling, or a file that describes one (.spline, NeXus, PONI); without one all are listed.
     output
         A NeXus detector file to write.
     overwrite
@@ -40,9 +40,8 @@ def detectors(
         _write_all()
         return
     from friedel.instrument import Detector
-    from friedel.instrument.detector_file import is_detector_file
 
-    detector = Detector.load(name) if is_detector_file(name) else Detector.named(name)
+    detector = Detector.load(name)
     if output is not None:
         detector.save(output, overwrite=overwrite)
         sys.stdout.write(f"Wrote {output}.\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,52 @@ from cyclopts import App, Group, Parameter
 from friedel.core.errors import GeometryError, ParameterError
 
 if TYPE_CHECKING:
-    from friedel.instrument import Detector
     from friedel.instrument.geometry_formats import Given, Reading
 
 SHAPE = re.compile(r"(\d+)\s*[x,]\s*(\d+)")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Known:
+    """What is known beside the file.
+
+    Parameters
+    ----------
+    detector
+        Name or file of the detector, for what the file does not tell about it.
+    shape
+        Rows and columns of the detector: 1043x981.
+    wavelength
+        Such as 0.4066A, if the file tells none.
+    energy
+        Such as 30.5keV, instead of the wavelength.
+    """
+
+    detector: str | None = None
+    shape: str | None = None
+    wavelength: str | None = None
+    energy: str | None = None
+
+    def given(self) -> Given:
+        """Return this as the readers of geometries take it."""
+        from friedel.core.quantities import wavelength_given
+        from friedel.instrument import Detector
+        from friedel.instrument.geometry_formats import Given
+
+        shape = None
+        if self.shape is not None:
+            match = SHAPE.fullmatch(self.shape.strip())
+            if match is None:
+                raise ParameterError(f"The shape is {self.shape!r}.", "Give rows and columns, like 1043x981.")
+            shape = (int(match[1]), int(match[2]))
+        detector = None if self.detector is None else Detector.load(self.detector)
+        if detector is not None and shape is not None:
+            detector = detector.with_shape(shape)
+        return Given(detector, wavelength_given(self.wavelength, self.energy), shape)
+
+
+UNKNOWN = Known()
 
 
 def make_geometry_commands(group: Group) -> App:
@@ -32,10 +74,7 @@ def show(
     /,
     *,
     source: Annotated[str | None, Parameter(name="--from")] = None,
-    detector: str | None = None,
-    shape: str | None = None,
-    wavelength: str | None = None,
-    energy: str | None = None,
+    known: Known = UNKNOWN,
 ) -> None:
     """Say what a geometry is in the terms of every program.
 
@@ -45,20 +84,12 @@ def show(
         A PONI file, or one of Dioptas, Fit2D, SPD, ImageD11, CrystFEL, CXI, DIALS, GSAS-II or HEXRD.
     source
         The format of the file (default: found by what is in it). Files of Dioptas need it: --from dioptas.
-    detector
-        Name or file of the detector, for what the file does not tell about it.
-    shape
-        Rows and columns of the detector: 1043x981.
-    wavelength
-        Such as 0.4066A, if the file tells none.
-    energy
-        Such as 30.5keV, instead of the wavelength.
     """
     from friedel.instrument.geometry_formats import format_named
     from friedel.instrument.geometry_formats.registry import POINTING
     from friedel.instrument.geometry_words import aligned, calibrated, described
 
-    found = _read(file, source, _given(detector, shape, wavelength, energy))
+    found = _read(file, source, known.given())
     _say(f"{file}: {format_named(found.format).title}")
     lines = described(found.geometry)
     if found.format in POINTING:
@@ -73,10 +104,7 @@ def convert(
     output: Annotated[str, Parameter(alias="-o")],
     to: str | None = None,
     source: Annotated[str | None, Parameter(name="--from")] = None,
-    detector: str | None = None,
-    shape: str | None = None,
-    wavelength: str | None = None,
-    energy: str | None = None,
+    known: Known = UNKNOWN,
     orientation: int | None = None,
     strict: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -94,14 +122,6 @@ def convert(
         output, if only one has it).
     source
         The format of the file (default: found by what is in it). Files of Dioptas need it: --from dioptas.
-    detector
-        Name or file of the detector, for what the file does not tell about it.
-    shape
-        Rows and columns of the detector: 1043x981.
-    wavelength
-        Such as 0.4066A, if the file tells none.
-    energy
-        Such as 30.5keV, instead of the wavelength.
     orientation
         Tell the same stored image with this orientation, 1 to 4; scattering angles stay.
     strict
@@ -115,7 +135,7 @@ def convert(
     from friedel.instrument.poni import detector_file
 
     chosen = format_for(output) if to is None else format_named(to)
-    geometry = _read(file, source, _given(detector, shape, wavelength, energy)).geometry
+    geometry = _read(file, source, known.given()).geometry
     if orientation is not None:
         if orientation not in (1, 2, 3, 4):
             raise ParameterError(f"The orientation is {orientation}.", "It is 1, 2, 3 or 4.")
@@ -141,10 +161,7 @@ def compare(
     /,
     *,
     calibrant: str | None = None,
-    detector: str | None = None,
-    shape: str | None = None,
-    wavelength: str | None = None,
-    energy: str | None = None,
+    known: Known = UNKNOWN,
 ) -> None:
     """Say how far apart two geometries of the same images are.
 
@@ -156,19 +173,11 @@ def compare(
         Another one: differences are from the first to this one.
     calibrant
         Name or file of a calibrant: how far each of its rings moves.
-    detector
-        Name or file of the detector, for what the files do not tell about it.
-    shape
-        Rows and columns of the detector: 1043x981.
-    wavelength
-        Such as 0.4066A, if the files tell none.
-    energy
-        Such as 30.5keV, instead of the wavelength.
     """
     from friedel.instrument.calibrants import Calibrant
     from friedel.instrument.geometry_comparison import compared
 
-    given = _given(detector, shape, wavelength, energy)
+    given = known.given()
     rings = None if calibrant is None else Calibrant.load(calibrant)
     one, other = (_read(file, None, given).geometry for file in (first, second))
     _say(str(compared(one, other, rings)))
@@ -193,38 +202,9 @@ def described_geometry(file: str) -> str | None:
         return None
     head = f"{file}: geometry ({chosen.title})"
     try:
-        return f"{head}\n{aligned(described(_read(file, None, _given(None, None, None, None)).geometry))}"
+        return f"{head}\n{aligned(described(_read(file, None, UNKNOWN.given()).geometry))}"
     except FriedelError as error:
         return f"{head}\n{error}"
-
-
-def _given(detector: str | None, shape: str | None, wavelength: str | None, energy: str | None) -> Given:
-    from friedel.core.quantities import parse_energy, parse_wavelength
-    from friedel.core.units import wavelength_from_energy
-    from friedel.instrument.geometry_formats import Given
-
-    if wavelength is not None and energy is not None:
-        raise ParameterError("Both wavelength and energy are given.", "Give one of them.")
-    length = None
-    if wavelength is not None:
-        length = parse_wavelength(wavelength)
-    elif energy is not None:
-        length = wavelength_from_energy(parse_energy(energy))
-    known = None
-    if shape is not None:
-        match = SHAPE.fullmatch(shape.strip())
-        if match is None:
-            raise ParameterError(f"The shape is {shape!r}.", "Give rows and columns, like 1043x981.")
-        known = (int(match[1]), int(match[2]))
-    found = None if detector is None else _detector(detector)
-    return Given(found if found is None or known is None else found.with_shape(known), length, known)
-
-
-def _detector(name: str) -> Detector:
-    from friedel.instrument import Detector
-    from friedel.instrument.detector_file import is_detector_file
-
-    return Detector.load(name) if is_detector_file(name) or Path(name).is_file() else Detector.named(name)
 
 
 def _read(file: str, source: str | None, given: Given) -> Reading:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from friedel.core.errors import ParameterError
 from friedel.kernels.poisson import poisson_frames
 
+from ..calibrants import Rings
 from ..geometry import Geometry
-from .exposure import DEAD, GAP, NOISY, DetectorFaults, counting_type, invalid_value
+from .exposure import GAP, DetectorFaults, counting_type, invalid_value
 
 _Array = NDArray[np.float64]
 
@@ -43,20 +44,6 @@ AZIMUTH_STEPS = 7200
 STOP_TRANSMISSION = 2e-3
 HOT_COUNTS = 5.0
 """Counts of a hot pixel are up to this many times those of the brightest ring."""
-
-
-class Rings(Protocol):
-    """Rings of a calibrant, such as `Calibrant.rings` returns."""
-
-    @property
-    def two_theta(self) -> _Array:
-        """In rad, ascending: float64 (n,)."""
-        ...
-
-    @property
-    def intensity(self) -> _Array:
-        """Relative integrated intensity per solid angle: float64 (n,)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -439,8 +426,3 @@ def _grains(count: int, exposure: Exposure, random: np.random.Generator) -> tupl
     if not exposure.spot_scatter:
         return factor, None
     return factor, smoothed(moment) / np.maximum(factor, 1e-3)
-
-
-def faulty(pixel_mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Return pixels that the detector's maker would list as bad: bool, shape of the mask."""
-    return np.asarray((pixel_mask & (DEAD | NOISY)) > 0)
