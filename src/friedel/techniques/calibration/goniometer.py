@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from friedel.core.errors import CalibrationError
 from friedel.instrument import Calibrant, Geometry, Goniometer
 from friedel.instrument.derivatives import FIELDS
 
+from .calibrate import ROUNDS, SETTLED, Scene, Tell
 from .detection import detect
 from .extraction import extract
 from .goniometer_model import LENGTHS, GoniometerModel, fitted_to_geometry
@@ -56,23 +57,6 @@ rings to look far about each."""
 FEWEST_POINTS = 20
 BELIEVED = 0.5
 """Part of the points of an image that must count, for it to be used."""
-ROUNDS = 3
-SETTLED = 0.02
-"""Pixels of change of the rings below which measuring again changes nothing."""
-
-Tell = Callable[[str], None]
-
-
-class HasImage(Protocol):
-    """An image with its mask (True = excluded)."""
-
-    @property
-    def image(self) -> NDArray[Any]: ...
-
-    @property
-    def mask(self) -> NDArray[np.bool_]: ...
-
-
 @dataclass(frozen=True)
 class Start:
     """What is known before.
@@ -139,7 +123,7 @@ class Choices:
 
 
 def calibrate_goniometer(
-    scenes: Sequence[HasImage],
+    scenes: Sequence[Scene],
     model: GoniometerModel,
     calibrant: Calibrant,
     start: Start,
@@ -153,7 +137,7 @@ def calibrate_goniometer(
 
     Parameters
     ----------
-    scenes : sequence of HasImage
+    scenes : sequence of Scene
         May read each image when it is asked for.
     model : GoniometerModel
         Formulas, start values and positions.
@@ -190,7 +174,7 @@ def calibrate_goniometer(
     return GoniometerCalibration(goniometer, model.positions, joined, refinement, left_out)
 
 
-def find_start(scenes: Sequence[HasImage], model: GoniometerModel, calibrant: Calibrant, tell: Tell) -> Start:
+def find_start(scenes: Sequence[Scene], model: GoniometerModel, calibrant: Calibrant, tell: Tell) -> Start:
     """Return the geometry of the first image whose geometry is found without a guess.
 
     Raises
@@ -218,7 +202,7 @@ def find_start(scenes: Sequence[HasImage], model: GoniometerModel, calibrant: Ca
 # -------------------------------------------------------------------------------------------------- slopes by trial
 
 
-def first_values(scenes: Sequence[HasImage], model: GoniometerModel, calibrant: Calibrant, start: Start) -> _Array:
+def first_values(scenes: Sequence[Scene], model: GoniometerModel, calibrant: Calibrant, start: Start) -> _Array:
     """Return values of the parameters with which one image has its geometry and those next to it their rings.
 
     Raises
@@ -309,7 +293,7 @@ class _Sampled:
     counts: _Array
 
     @classmethod
-    def of(cls, scene: HasImage, geometry: Geometry) -> _Sampled:
+    def of(cls, scene: Scene, geometry: Geometry) -> _Sampled:
         valid = np.flatnonzero(~scene.mask & np.isfinite(scene.image) & (scene.image >= 0))
         some = valid[np.linspace(0, len(valid) - 1, min(SAMPLE, len(valid))).astype(int)] if len(valid) else valid
         row, column = np.unravel_index(some, scene.mask.shape)
@@ -362,7 +346,7 @@ def _correlation(one: _Array, other: _Array, chosen: NDArray[np.bool_]) -> float
 class _Work:
     """What stays the same while images are measured."""
 
-    scenes: Sequence[HasImage]
+    scenes: Sequence[Scene]
     calibrant: Calibrant
     choices: Choices
     threads: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ MUCH, NOTICED = 1.5, 0.05
 """How many times, and by how many pixels, residuals exceed those of an image alone where formulas are doubted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series(Sequence[Scene]):
     """Images that are read and corrected when they are asked for."""
 
@@ -66,13 +66,14 @@ class Series(Sequence[Scene]):
         return len(self.files) if self.by_file else sum(source.n_frames for source in self.sources)
 
     def __getitem__(self, number: int) -> Scene:  # type: ignore[override]
-        return _read(self, number)
+        return self._recent(number)
 
-    def __hash__(self) -> int:
-        return id(self)
+    @cached_property
+    def _recent(self) -> Callable[[int], Scene]:
+        """Return images as `_read` does; the last two are kept, since one is looked at several times in a row."""
+        return lru_cache(maxsize=2)(self._read)
 
-    def scene(self, number: int) -> Scene:
-        """Read and correct an image."""
+    def _read(self, number: int) -> Scene:
         if self.by_file:
             return read_scene_of_files(self.parameters, [self.files[number]], self.detector)
         for source in self.sources:
@@ -80,11 +81,6 @@ class Series(Sequence[Scene]):
                 return frame_scene(self.parameters, source.decoded(number, number + 1)[0], self.detector)
             number -= source.n_frames
         raise IndexError(number)
-
-
-@lru_cache(maxsize=2)
-def _read(series: Series, number: int) -> Scene:
-    return series.scene(number)
 
 
 def calibrate_goniometer(parameters: CalibrateGoniometer, context: Context) -> xr.Dataset:
