@@ -10,11 +10,12 @@ import pytest
 from calibrant_rings import CERIA, moved, ring_places
 from friedel.core.units import wavelength_from_energy
 from friedel.instrument import Calibrant, Detector, Geometry
+from friedel.instrument.geometry_comparison import compared
 from friedel.instrument.virtual import Exposure, simulated_frame
 from friedel.techniques.calibration import ControlPoints, refine, validate
 from friedel.techniques.calibration.findings import Finding, verdict_of
 from friedel.techniques.calibration.ring_curves import ring_curve, visible_curve
-from friedel.techniques.calibration.validation import compare
+from friedel.techniques.calibration.validation import compare, point_azimuths
 from friedel.techniques.calibration.visible_rings import VisibleRings
 
 TRUTH = Geometry(Detector.named("Pilatus1M"), 0.2, 0.09, 0.08, 0.05, -0.1, 0.0, wavelength=4e-11)
@@ -172,3 +173,18 @@ def test_an_image_without_rings_says_so():
     dark = simulated_frame(TRUTH, replace(rings, intensity=1e-9 * rings.intensity), Exposure(counts=1e-3), seed=1)
     seen = VisibleRings.look(dark.image, TRUTH.detector.mask(), TRUTH, CERIA)
     assert any(finding.state != "good" for finding in seen.findings("CeO2"))
+
+
+BENT = Geometry(Detector.cylindrical((90, 300), 2e-4, 2e-4, 0.08), 0.2, 0.009, 0.02, 0.1, 0.05, wavelength=4e-11)
+
+
+def test_points_on_a_bent_plate_are_where_it_is():
+    rows, columns = BENT.shape
+    y, x = (part.ravel() + 0.5 for part in np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"))
+    found = point_azimuths(ControlPoints(y, x), [BENT])
+    assert found == pytest.approx(BENT.azimuth_center().ravel(), abs=1e-9)
+
+
+def test_geometries_of_a_bent_plate_are_compared_where_it_is():
+    other = replace(BENT, distance=0.201)
+    assert compare(BENT, other).largest == pytest.approx(compared(BENT, other).largest_pixels, rel=0.02)

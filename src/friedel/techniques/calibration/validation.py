@@ -249,7 +249,7 @@ def point_azimuths(points: ControlPoints, geometries: Sequence[Geometry]) -> _Ar
         chosen = points.image == number
         if chosen.any():
             place = geometry.detector.positions_of(points.y[chosen], points.x[chosen])
-            azimuth[chosen] = geometry.point_array("chi_rad", place.p1, place.p2)
+            azimuth[chosen] = geometry.point_array("chi_rad", *place)
     return azimuth
 
 
@@ -373,11 +373,11 @@ def compare(geometry: Geometry, other: Geometry) -> Comparison:
     rows, columns = geometry.shape
     y, x = (part.ravel() for part in np.meshgrid(*(np.linspace(0, n, 21) for n in (rows, columns)), indexing="ij"))
     own = geometry.detector.positions_of(y, x)
-    seen = geometry.point_array("2th_rad", own.p1, own.p2)
+    seen = geometry.point_array("2th_rad", *own)
     theirs = other.detector.positions_of(y, x)
     step = geometry.detector.positions_of(y + 0.5, x), geometry.detector.positions_of(y, x + 0.5)
-    slope = 2.0 * np.hypot(*(geometry.point_array("2th_rad", at.p1, at.p2) - seen for at in step))
-    difference = (seen - other.point_array("2th_rad", theirs.p1, theirs.p2)) / np.maximum(slope, 1e-12)
+    slope = 2.0 * np.hypot(*(geometry.point_array("2th_rad", *at) - seen for at in step))
+    difference = (seen - other.point_array("2th_rad", *theirs)) / np.maximum(slope, 1e-12)
     mine, others = derived_quantities(geometry), derived_quantities(other)
 
     def change(name: str) -> float:

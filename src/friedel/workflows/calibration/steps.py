@@ -98,7 +98,7 @@ def nearest_rings(
     if geometry.wavelength is None:
         raise ParameterError("The geometry has no wavelength.", "Add one to its file.")
     place = geometry.detector.positions_of(points.y, points.x)
-    angle = geometry.point_array("2th_rad", place.p1, place.p2)
+    angle = geometry.point_array("2th_rad", *place)
     rings = np.asarray(calibrant.rings(geometry.wavelength).two_theta)
     if not rings.size:
         return np.full(angle.size, -1, np.int32)
