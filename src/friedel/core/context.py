@@ -161,6 +161,18 @@ class Context:
         record = None if self.provenance is None else replace(self.provenance, device="cpu")
         return replace(self, device="cpu", provenance=record)
 
+    def step(self, text: str) -> None:
+        """Tell the user about a step of work that keeps nothing half done, and stop there if that was asked for.
+
+        Raises
+        ------
+        CancelledError
+            If `cancellation` was set.
+        """
+        if self.cancellation.cancelled:
+            raise CancelledError("Stopped on request.", "Nothing was written.")
+        self.progress.message(text)
+
     @contextmanager
     def stage(self, label: str, total: int, unit: str) -> Iterator[Any]:
         """Report a stage of work: the body is given a function to call with each amount done."""

@@ -149,7 +149,7 @@ def test_interruption_cancels_and_exits_with_130(capsys: pytest.CaptureFixture[s
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     assert run(["simulate", "pretend", "s.h5", "--behaviour", "slow"]) == 130
     said = capsys.readouterr().err
-    assert "Stopping when the current blocks are complete" in said
+    assert "Stopping as soon as what was begun is complete" in said
     assert "Run the same command again" in said
     assert signal.getsignal(signal.SIGINT) is before
 

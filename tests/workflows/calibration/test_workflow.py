@@ -9,7 +9,8 @@ import pytest
 
 import friedel
 from friedel.apps.cli.main import run
-from friedel.core.errors import CalibrationError, OutputError, ParameterError
+from friedel.core.errors import CalibrationError, CancelledError, OutputError, ParameterError
+from friedel.core.tasks import registry
 from friedel.instrument import Geometry
 from friedel.io.images import write_image
 from friedel.io.nexus import open_dataset
@@ -193,3 +194,32 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_work(folder, tmp_
     with pytest.raises(OutputError, match="cannot be written") as caught:
         friedel.calibrate(folder / "ceo2.edf", output=tmp_path / "x.poni", **SETUP)
     assert caught.value.exit_code == 2
+
+
+def test_a_calibration_that_is_stopped_writes_nothing(folder, tmp_path):
+    """Ctrl-C in the midst of the work: exit code 130."""
+    from friedel.apps.execution import Placement, execute
+    from friedel.core.context import Cancellation, SilentProgress
+
+    cancellation = Cancellation()
+
+    class Impatient(SilentProgress):
+        def message(self, text):
+            if text.startswith("Round 1"):
+                cancellation.cancel()
+
+    task = registry()["calibrate"]
+    given = {"images": [str(folder / "ceo2.edf")], "output": str(tmp_path / "x.poni"), **SETUP}
+    placement = Placement(progress=Impatient(), cancellation=cancellation)
+    with pytest.raises(CancelledError) as caught:
+        execute(task, task.parameters.parse(given), placement)
+    assert caught.value.exit_code == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_geometry_that_a_failure_leaves_is_named(folder, tmp_path, capsys):
+    write_image(tmp_path / "flat.edf", np.full((619, 487), 7, np.int32))
+    (tmp_path / "ok.poni").write_bytes((folder / "setup.poni").read_bytes())
+    words = ["calibrate", str(tmp_path / "flat.edf"), *WORDS, "-o", str(tmp_path / "ok.poni"), "--overwrite", "--quiet"]
+    assert run(words) == 1
+    assert "ok.poni is still the old geometry of 20" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def cancellation_by_signals() -> Iterator[Cancellation]:
         if cancellation.cancelled:
             raise KeyboardInterrupt
         cancellation.cancel()
-        say("\nStopping when the current blocks are complete (Ctrl-C again: at once).")
+        say("\nStopping as soon as what was begun is complete (Ctrl-C again: at once).")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -130,7 +130,7 @@ def calibrate_images(
     if start is None:
         detected = tuple(detect(scene.image, scene.mask) for scene in scenes)
         tell(f"Found {' and '.join(str(len(points)) for points in detected)} points on rings.")
-        candidates = tuple(find_geometry(points, detector, calibrant, wavelength) for points in detected)
+        candidates = tuple(_searched(points, detector, calibrant, wavelength, tell) for points in detected)
         geometries = tuple(candidate.geometry for candidate in candidates)
     else:
         if wavelength is not None:
@@ -150,6 +150,7 @@ def calibrate_images(
         placed = refine_modules(points, refinement.geometries, calibrant, free=refinement.free, own=own)
         refinement = placed.refinement
         tell(f"Residual {placed.before.rms:.3f} pixels before, {refinement.rms:.3f} after.")
+    tell("Examining the geometry.")
     validation = validate(
         points,
         refinement,
@@ -161,6 +162,14 @@ def calibrate_images(
     for candidate in candidates:
         validation = with_findings(validation, _about_candidate(candidate))
     return Calibration(refinement.geometries, points, refinement, validation, detected, candidates, placed)
+
+
+def _searched(
+    points: RingPoints, detector: Detector, calibrant: Calibrant, wavelength: float | None, tell: Tell
+) -> Candidate:
+    candidate = find_geometry(points, detector, calibrant, wavelength)
+    tell(f"Found a geometry that explains {100 * candidate.explained:.0f} % of them.")
+    return candidate
 
 
 def _default_free(geometries: Sequence[Geometry], own: Sequence[str]) -> tuple[str, ...]:

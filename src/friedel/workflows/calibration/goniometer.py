@@ -95,7 +95,7 @@ def calibrate_goniometer(parameters: CalibrateGoniometer, context: Context) -> x
     series, model, start = _prepared(parameters, files)
     found: GoniometerCalibration | CalibrationError
     try:
-        start = start or find_start(series, model, calibrant, context.progress.message)
+        start = start or find_start(series, model, calibrant, context.step)
         found = calibrate_series(
             series,
             model,
@@ -104,7 +104,7 @@ def calibrate_goniometer(parameters: CalibrateGoniometer, context: Context) -> x
             Choices(fixed=parameters.fix, bounds=parse_bounds(parameters.bounds)),
             rounds=parameters.rounds,
             threads=context.runner.threads,
-            tell=context.progress.message,
+            tell=context.step,
         )
     except CalibrationError as error:
         found = error
@@ -113,6 +113,7 @@ def calibrate_goniometer(parameters: CalibrateGoniometer, context: Context) -> x
     else:
         dataset = goniometer_dataset(found, calibrant, series, context.runner.threads)
     dataset = with_record(dataset, context, [*read, parameters.calibrant])
+    context.step("Writing.")
     _write(dataset, found, output, result_file, parameters.report is not None)
     return dataset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import xarray as xr
@@ -57,6 +58,7 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
     context = context.on_cpu("Geometries are found")
     groups = [[file] for file in files] if several > 1 else [files]
     scenes = [read_scene(parameters, group, detector) for group in groups]
+    context.step("Looking for rings." if start is None else "Measuring the rings.")
     found: Calibration | CalibrationError
     try:
         found = calibrate_images(
@@ -74,17 +76,19 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
             rounds=parameters.rounds,
             reference=reference,
             threads=context.runner.threads,
-            tell=context.progress.message,
+            tell=context.step,
         )
     except CalibrationError as error:
         found = error
     if isinstance(found, CalibrationError):
         dataset = failed_dataset(found.problem, found.remedy, scenes[0], _detected(scenes[0]))
     else:
+        context.step("Integrating the first image.")
         dataset = calibration_dataset(
             found.points, found.refinement, found.validation, calibrant, scenes, context.runner.threads
         )
     dataset = with_record(dataset, context, [*read, parameters.calibrant])
+    context.step("Writing.")
     if not isinstance(found, CalibrationError) and found.validation.verdict != "failed":
         written = found.refinement
         if detector_file is not None:
@@ -92,9 +96,20 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
         files_written = write_calibration(geometry_files, result_file, written, dataset)
         files_written += [detector_file] if detector_file else []
         dataset.attrs["files"] = [str(path) for path in files_written]
-    elif parameters.report is not None:
-        write_result(result_file, dataset)
+    else:
+        dataset.attrs["findings"] = [*dataset.attrs["findings"], *_about_files_left(geometry_files)]
+        if parameters.report is not None:
+            write_result(result_file, dataset)
     return dataset
+
+
+def _about_files_left(paths: list[Path]) -> list[list[str]]:
+    """Say which geometry files of earlier calibrations are still there; they say of themselves that they are good."""
+    found = []
+    for path in filter(Path.exists, paths):
+        day = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
+        found.append(["files", "failed", f"{path} is still the old geometry of {day}: it was not replaced.", ""])
+    return found
 
 
 def _image_files(parameters: Calibrate) -> list[str]:
