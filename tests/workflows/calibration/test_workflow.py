@@ -223,3 +223,14 @@ def test_an_old_geometry_that_a_failure_leaves_is_named(folder, tmp_path, capsys
     words = ["calibrate", str(tmp_path / "flat.edf"), *WORDS, "-o", str(tmp_path / "ok.poni"), "--overwrite", "--quiet"]
     assert run(words) == 1
     assert "ok.poni is still the old geometry of 20" in capsys.readouterr().err
+
+
+def test_images_of_different_setups_are_not_added_up_in_silence(folder, tmp_path):
+    options = {"detector": "Pilatus300k", "rot1": 0.1, "rot2": -0.05, "stop": 1.0}
+    friedel.simulate_calibrant(tmp_path / "far.edf", distance=0.25, seed=4, **options)
+    friedel.simulate_calibrant(tmp_path / "again.edf", distance=0.15, seed=5, **options)
+    mixed = friedel.calibrate([folder / "ceo2.edf", tmp_path / "far.edf"], output=tmp_path / "mixed.poni", **SETUP)
+    assert mixed.attrs["verdict"] == "doubtful"
+    assert any("far.edf" in text and "--own" in advice for _, _, text, advice in mixed.attrs["findings"])
+    alike = friedel.calibrate([folder / "ceo2.edf", tmp_path / "again.edf"], output=tmp_path / "alike.poni", **SETUP)
+    assert alike.attrs["verdict"] == "trusted"

@@ -57,6 +57,8 @@ rings to look far about each."""
 FEWEST_POINTS = 20
 BELIEVED = 0.5
 """Part of the points of an image that must count, for it to be used."""
+
+
 @dataclass(frozen=True)
 class Start:
     """What is known before.

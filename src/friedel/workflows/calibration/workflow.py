@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from friedel.core.context import Context
@@ -13,7 +15,8 @@ from friedel.core.files import check_outputs
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.instrument import Calibrant
 from friedel.techniques.calibration import RingPoints
-from friedel.techniques.calibration.calibrate import Calibration, Scene, calibrate_images
+from friedel.techniques.calibration.agreement import about_images
+from friedel.techniques.calibration.calibrate import Calibration, Scene, calibrate_images, with_findings
 from friedel.techniques.calibration.detection import detect
 
 from .files import outputs_of, with_stored_detector, write_calibration, write_result
@@ -30,6 +33,9 @@ from .inputs import (
 )
 from .result import calibration_dataset, failed_dataset
 from .tasks import Calibrate
+
+MOST_COMPARED = 5
+"""Of images that are added up at most so many are looked at alone."""
 
 
 def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
@@ -78,6 +84,9 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
             threads=context.runner.threads,
             tell=context.step,
         )
+        if several == 1 and len(files) > 1:
+            context.step("Comparing the images.")
+            found = _compared(found, parameters, files, calibrant)
     except CalibrationError as error:
         found = error
     if isinstance(found, CalibrationError):
@@ -101,6 +110,14 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
         if parameters.report is not None:
             write_result(result_file, dataset)
     return dataset
+
+
+def _compared(found: Calibration, parameters: Calibrate, files: list[str], calibrant: Calibrant) -> Calibration:
+    """Return the calibration with what images alone say of it, if they were added up; some of many are looked at."""
+    geometry = found.geometries[0]
+    chosen = [files[place] for place in np.unique(np.linspace(0, len(files) - 1, MOST_COMPARED).astype(int))]
+    scenes = ((Path(file).name, read_scene(parameters, [file], geometry.detector)) for file in chosen)
+    return replace(found, validation=with_findings(found.validation, about_images(scenes, geometry, calibrant)))
 
 
 def _about_files_left(paths: list[Path]) -> list[list[str]]:
