@@ -267,8 +267,8 @@ class Detector:
         """
         if self.shape is None:
             raise GeometryError(
-                "The detector's number of pixels is not known: its PONI file gives pixel sizes only.",
-                "Use geometry.for_shape(frame.shape).",
+                "The detector's number of pixels is not known: the geometry gives pixel sizes only.",
+                "Give --detector or --shape; in Python, geometry.for_shape(frame.shape).",
             )
         return self.shape
 

@@ -114,3 +114,26 @@ def test_the_ending_tells_the_format(folder, capsys):
     assert run(["geometry", "convert", "setup.poni", "-o", "a.geom"]) == 0
     assert "Wrote a.geom (Geometry of CrystFEL)" in capsys.readouterr().out
     assert run(["geometry", "convert", "a.geom", "--to", "poni", "-o", "b"]) == 0
+
+
+def test_without_an_output_the_text_is_shown(folder, capsys):
+    assert run(["geometry", "convert", "setup.poni", "--to", "fit2d"]) == 0
+    shown = capsys.readouterr()
+    assert "directDist = " in shown.out
+    assert "Warning: not in this text: the number of pixels" in shown.err
+    assert list(folder.iterdir()) == [folder / "setup.poni"]
+
+
+@pytest.mark.parametrize(("words", "problem"), [(["--to", "cxi"], "is no text"), ([], "Nothing tells the format")])
+def test_what_cannot_be_shown_needs_a_name(folder, capsys, words, problem):
+    assert run(["geometry", "convert", "setup.poni", *words]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_file_without_the_number_of_pixels_says_what_to_give(folder, capsys):
+    run(["geometry", "convert", "setup.poni", "--to", "imaged11", "-o", "a.par"])
+    Path("a.par").write_text(Path("a.par").read_text().replace("o11 1", "o11 -1").replace("o22 -1", "o22 1"))
+    capsys.readouterr()
+    assert run(["geometry", "show", "a.par"]) == 2
+    assert "--shape" in capsys.readouterr().err
+    assert run(["geometry", "show", "a.par", "--shape", "195x487"]) == 0

@@ -13,7 +13,9 @@ from cyclopts import App, Group, Parameter
 from friedel.core.errors import GeometryError, ParameterError
 
 if TYPE_CHECKING:
+    from friedel.instrument import Geometry
     from friedel.instrument.geometry_formats import Given, Reading
+    from friedel.instrument.geometry_formats.format import GeometryFormat
 
 SHAPE = re.compile(r"(\d+)\s*[x,]\s*(\d+)")
 
@@ -101,7 +103,7 @@ def convert(
     file: str,
     /,
     *,
-    output: Annotated[str, Parameter(alias="-o")],
+    output: Annotated[str | None, Parameter(alias="-o")] = None,
     to: str | None = None,
     source: Annotated[str | None, Parameter(name="--from")] = None,
     known: Known = UNKNOWN,
@@ -116,7 +118,7 @@ def convert(
     file
         A geometry in any of the formats.
     output
-        The file to write.
+        The file to write; without one the text is shown.
     to
         pyfai, dioptas, fit2d, spd, imaged11, crystfel, cxi, dials, gsas2 or hexrd (default: by the ending of the
         output, if only one has it).
@@ -134,7 +136,9 @@ def convert(
     from friedel.instrument.geometry_formats.registry import POINTING, format_for
     from friedel.instrument.poni import detector_file
 
-    chosen = format_for(output) if to is None else format_named(to)
+    if to is None and output is None:
+        raise ParameterError("Nothing tells the format to convert to.", "Give --to, or a name with --output.")
+    chosen = format_named(to) if to is not None else format_for(str(output))
     geometry = _read(file, source, known.given()).geometry
     if orientation is not None:
         if orientation not in (1, 2, 3, 4):
@@ -142,14 +146,19 @@ def convert(
         if is_mirrored(geometry.detector.orientation, orientation):
             _warn("the laboratory is mirrored: azimuths run the other way")
         geometry = reoriented(geometry, orientation)
-    lost = chosen.lost(geometry)
+    lost, target = chosen.lost(geometry), output or "this text"
     if lost and strict:
         raise GeometryError(f"{chosen.title} does not hold {'; '.join(lost)}.", "Leave --strict away to lose it.")
-    write_geometry(output, geometry, chosen.name, overwrite=overwrite)
+    if output is None:
+        _say(_text_of(chosen, geometry))
+    else:
+        write_geometry(output, geometry, chosen.name, overwrite=overwrite)
     if _has_errors(file):
-        _warn(f"not in {output}: the verdict and the standard errors of the calibration")
+        _warn(f"not in {target}: the verdict and the standard errors of the calibration")
     for sentence in lost:
-        _warn(f"not in {output}: {sentence}")
+        _warn(f"not in {target}: {sentence}")
+    if output is None:
+        return
     beside = Path(output).with_name(f"{Path(output).stem}_detector.h5")
     pointed = chosen.name in POINTING and detector_file(output) == str(beside.absolute())
     _say(f"Wrote {output} ({chosen.title}){f' and {beside}, its detector' if pointed else ''}.")
@@ -181,6 +190,14 @@ def compare(
     rings = None if calibrant is None else Calibrant.load(calibrant)
     one, other = (_read(file, None, given).geometry for file in (first, second))
     _say(str(compared(one, other, rings)))
+
+
+def _text_of(chosen: GeometryFormat, geometry: Geometry) -> str:
+    """Return what a file of a format would hold."""
+    content = chosen.write(geometry)
+    if b"\0" in content:
+        raise ParameterError(f"{chosen.title} is no text.", "Give a name with --output.")
+    return content.decode().rstrip("\n")
 
 
 def _has_errors(file: str) -> bool:
