@@ -203,3 +203,20 @@ def test_a_detector_is_a_value():
     detector = Detector.named("Pilatus CdTe 2M")
     assert pickle.loads(pickle.dumps(detector)) == detector  # noqa: S301
     assert hash(detector) == hash(Detector.named("pilatuscdte2m"))
+
+
+@pytest.mark.parametrize("text", ["75um x 100um", "75umx100um", " 0.075mm x 0.1mm "])
+def test_a_detector_without_a_name_is_known_by_its_pixels(text):
+    detector = Detector.load(text)
+    assert detector.generic and detector.shape is None
+    assert (detector.pixel1, detector.pixel2) == pytest.approx((75e-6, 100e-6), rel=1e-12)
+
+
+def test_square_pixels_are_given_once():
+    assert Detector.load("172um") == Detector.from_shape(None, 172e-6)
+
+
+def test_what_is_no_file_is_a_model():
+    assert Detector.load("pilatus 300k") == Detector.named("Pilatus300k")
+    with pytest.raises(ParameterError, match="There is no detector"):
+        Detector.load("Nothing9000")

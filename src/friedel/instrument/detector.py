@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.errors import GeometryError, ParameterError
+from friedel.core.quantities import parse_length
 
 from .model_kinds import DetectorModel, Module, Span
 from .model_pixels import BINNING_TOLERANCE, binned_modules, binned_spans, format_of, pixels_of
@@ -16,6 +18,8 @@ from .models import GENERIC, find_model, models, models_of_shape
 from .pixel_layouts import Cylinder, HexagonalLattice
 from .pixel_shapes import PixelShapes, Positions
 from .sensor import Sensor
+
+PIXEL_SIZES = re.compile(r"([\d.]+\s*[munµμ]m)(?:\s*x\s*([\d.]+\s*[munµμ]m))?")
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Detector:
         Parameters
         ----------
         name : str or path
-            A model; or the path of a spline file of FIT2D (.spline), a NeXus detector file, or a PONI file.
+            A model; the path of a spline file of FIT2D (.spline), a NeXus detector file, or a PONI file; or the size of
+            the pixels of a detector without a name, "75um" or height and width, "75um x 100um".
 
         Raises
         ------
@@ -100,6 +105,9 @@ class Detector:
         """
         from .detector_file import is_detector_file, read_detector
 
+        if (sizes := PIXEL_SIZES.fullmatch(str(name).strip())) is not None:
+            pixel1, pixel2 = (parse_length(text, "pixel size") for text in (sizes[1], sizes[2] or sizes[1]))
+            return cls.from_shape(None, pixel1, pixel2)
         if Path(name).suffix.lower() == ".poni":
             from .geometry import Geometry
 

@@ -55,7 +55,7 @@ def find_model(name: str) -> DetectorModel:
         raise ParameterError(
             f"There is no detector {name!r}.",
             (f"Detectors like it: {', '.join(near)}. " if near else "")
-            + f"All are listed by 'friedel detectors'; '{GENERIC}' with pixel sizes describes any other.",
+            + "All are listed by 'friedel detectors'; any other is described by the size of its pixels, 75um.",
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import xarray as xr
@@ -10,8 +10,7 @@ import xarray as xr
 from friedel.core.context import Context
 from friedel.core.errors import ParameterError
 from friedel.core.provenance import refuse_to_replace_inputs
-from friedel.core.quantities import parse_energy
-from friedel.core.units import wavelength_from_energy
+from friedel.core.quantities import wavelength_given
 from friedel.instrument import Calibrant, Detector, Geometry, Rings
 from friedel.instrument.virtual import Exposure, simulated_frame
 from friedel.io.images import write_image
@@ -57,11 +56,14 @@ def _geometry(parameters: SimulateCalibrant) -> Geometry:
             ("detector", "energy", "distance", "poni", "rot1", "rot2", "rot3", "orientation"), "the geometry tells it"
         )
         return Geometry.load(parameters.geometry)
-    name = parameters.detector
-    detector = Detector.load(name) if Path(name).is_file() else Detector.named(name, orientation=parameters.orientation)
+    detector = Detector.load(parameters.detector)
+    if Path(parameters.detector).is_file():
+        parameters.refuse(("orientation",), "the file of the detector tells it")
+    else:
+        detector = replace(detector, orientation=parameters.orientation)
     rows, columns = detector.known_shape()
     middle = (0.5 * rows * detector.pixel1, 0.5 * columns * detector.pixel2)
     poni1, poni2 = middle if parameters.poni is None else parameters.poni
     rotations = parameters.rot1, parameters.rot2, parameters.rot3
-    wavelength = wavelength_from_energy(parse_energy(parameters.energy))
+    wavelength = wavelength_given(None, parameters.energy)
     return Geometry(detector, parameters.distance, poni1, poni2, *rotations, wavelength)

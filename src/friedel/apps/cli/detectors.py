@@ -67,7 +67,7 @@ def _write_all() -> None:
     ]
     write_table(("name", "rows x columns", "pixel (µm)", "modules", "sensor", "maker"), rows)
     sys.stdout.write(
-        "\nfriedel detectors NAME tells all about one. Any other is described by its pixels: 'Detector'.\n"
+        "\nfriedel detectors NAME tells all about one. Any other is described by the size of its pixels: 75um.\n"
     )
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, ParameterError
-from friedel.core.quantities import parse_energy, parse_wavelength
-from friedel.core.units import wavelength_from_energy
+from friedel.core.quantities import wavelength_given
 from friedel.instrument import Detector, Geometry, Sensor
 from friedel.instrument.models import models_of_shape
 from friedel.io.frames import expand, open_frames
@@ -127,10 +125,7 @@ def find_detector(name: str | None, orientation: int | None, shape: tuple[int, i
                 "detector is missing: nothing tells the size of the pixels.", f"Give detector (--detector){known}."
             )
         name = fitting[0]
-    if Path(name).is_file():
-        detector = Geometry.load(name).detector if name.lower().endswith(".poni") else Detector.load(name)
-    else:
-        detector = Detector.named(name)
+    detector = Detector.load(name)
     detector = detector if orientation is None else replace(detector, orientation=orientation)
     return detector if shape is None else detector.with_shape(shape)
 
@@ -143,11 +138,7 @@ def wavelength_of(parameters: Setup) -> float | None:
     ParameterError
         If both are given.
     """
-    if parameters.energy is not None and parameters.wavelength is not None:
-        raise ParameterError("energy and wavelength are both given.", "Give one of them.")
-    if parameters.energy is not None:
-        return wavelength_from_energy(parse_energy(parameters.energy))
-    return None if parameters.wavelength is None else parse_wavelength(parameters.wavelength)
+    return wavelength_given(parameters.wavelength, parameters.energy)
 
 
 def load_start(path: str, orientation: int | None, shape: tuple[int, int] | None) -> Geometry:
