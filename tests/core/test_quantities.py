@@ -37,5 +37,5 @@ def test_the_wavelength_follows_from_either():
     assert wavelength_given("0.4065A", None) == pytest.approx(4.065e-11)
     assert wavelength_given(None, "30.5keV") == pytest.approx(4.06506e-11, rel=1e-5)
     assert wavelength_given(None, None) is None
-    with pytest.raises(ParameterError, match="Both wavelength and energy"):
+    with pytest.raises(ParameterError, match="wavelength and energy are both"):
         wavelength_given("0.4065A", "30.5keV")

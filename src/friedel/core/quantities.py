@@ -86,7 +86,7 @@ def wavelength_given(wavelength: str | float | None, energy: str | float | None)
         If both are given, or it cannot be read.
     """
     if wavelength is not None and energy is not None:
-        raise ParameterError("Both wavelength and energy are given.", "Give one of them.")
+        raise ParameterError("wavelength and energy are both given.", "Give one of them.")
     if energy is not None:
         return wavelength_from_energy(parse_energy(energy))
     return None if wavelength is None else parse_wavelength(wavelength)

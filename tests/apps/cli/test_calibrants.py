@@ -52,7 +52,7 @@ def test_a_file_is_written_once(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     [
         (["CeO3"], "Did you mean CeO2"),
         (["CeO2", "--two-theta-max", "20"], "Give a wavelength or an energy"),
-        (["CeO2", "--energy", "30keV", "--wavelength", "1A"], "Both wavelength and energy"),
+        (["CeO2", "--energy", "30keV", "--wavelength", "1A"], "wavelength and energy are both"),
         (["CeO2", "--energy", "thirty"], "energy"),
     ],
 )

@@ -79,7 +79,7 @@ def test_an_orientation_told_otherwise(folder, capsys):
         (["show", "setup.poni", "--shape", "wide"], "wide"),
         (["show", "setup.poni", "--shape", "10x10"], "10 x 10"),
         (["show", "setup.poni", "--wavelength", "red"], "red"),
-        (["show", "setup.poni", "--wavelength", "1A", "--energy", "1keV"], "Both"),
+        (["show", "setup.poni", "--wavelength", "1A", "--energy", "1keV"], "both given"),
         (["show", "setup.poni", "--from", "crystfel"], "no panel"),
         (["convert", "setup.poni", "--to", "crystfell", "-o", "x"], "crystfel"),
         (["convert", "setup.poni", "--to", "fit2d", "-o", "nowhere/x"], "nowhere"),
