@@ -75,6 +75,33 @@ def test_spots_have_no_direction():
     assert points.chain[spot] == -1
 
 
+def image_of_grains(n):
+    """Return counts of a ring that is a row of n bright round spots, and their places."""
+    phi = np.linspace(0.1, 6.2, n)
+    places = np.array(CENTER)[:, None] + RADIUS * np.array([np.sin(phi), np.cos(phi)])
+    places = places[:, ((places > 40) & (places < 260)).all(axis=0)]
+    y, x = np.indices((300, 320)) + 0.5
+    expected = np.full(y.shape, 5.0)
+    for row, column in places.T:
+        expected += 2000.0 * np.exp(-0.5 * ((y - row) ** 2 + (x - column) ** 2) / 2.0**2)
+    return np.random.default_rng(0).poisson(expected), places
+
+
+def test_bright_grains_are_spots_without_flanks():
+    image, places = image_of_grains(25)
+    points = detect(image)
+    assert np.abs(off_the_ring(points)).max() < 0.5
+    assert (points.chain < 0).sum() == places.shape[1]
+
+
+def test_spots_have_a_share_of_the_points():
+    ring, (grains, places) = image_of_a_ring(counts=2000.0), image_of_grains(25)
+    image = np.concatenate((ring, grains))
+    points = detect(image, maximum_points=50)
+    assert len(points) <= 50
+    assert 0.8 * places.shape[1] < (points.chain < 0).sum() <= 25
+
+
 def test_nothing_is_found_at_gaps():
     image = image_of_a_ring()
     mask = np.zeros(image.shape, bool)

@@ -9,6 +9,8 @@ from calibrant_rings import ring_places
 from friedel.core.errors import CalibrationError
 from friedel.instrument import Calibrant, Detector, Geometry
 from friedel.techniques.calibration import RingPoints, find_geometry
+from friedel.techniques.calibration.ring_numbers import fit_numbered
+from friedel.techniques.calibration.ring_scene import make_scene
 
 DETECTOR = Detector.named("Eiger2_4M")
 
@@ -99,6 +101,26 @@ def test_points_at_random_are_refused():
     points = RingPoints(y=y, x=x, direction=random.uniform(0, np.pi, 800))
     with pytest.raises(CalibrationError):
         find_geometry(points, DETECTOR, Calibrant.named("CeO2"), 0.4e-10)
+
+
+def test_few_rings_are_too_few_to_be_sure():
+    truth = GEOMETRIES["straight"]
+    calibrant = Calibrant.named("CeO2")
+    points = points_on_rings(truth, calibrant, rings=2)
+    with pytest.raises(CalibrationError, match="Only 2 rings were found, too few"):
+        find_geometry(points, DETECTOR, calibrant, truth.wavelength)
+
+
+def test_no_points_are_called_no_points():
+    nothing = RingPoints(y=np.empty(0), x=np.empty(0))
+    with pytest.raises(CalibrationError, match="No points"):
+        find_geometry(nothing, DETECTOR, Calibrant.named("CeO2"), 0.4e-10)
+
+
+def test_points_that_gather_nowhere_cannot_be_fitted():
+    scene = make_scene(RingPoints(y=np.arange(40.0), x=np.arange(40.0)), DETECTOR)
+    nowhere = np.full(40, -1)
+    assert fit_numbered(scene, np.zeros(5), nowhere, np.empty(0), 1.0, free=False) is None
 
 
 def test_too_few_points_are_refused():

@@ -45,6 +45,11 @@ CLEARANCE = 2.5
 SIDE = 3.0
 LEAST_FALL = 0.15
 """A ridge falls off to its lesser side by this part of the fall to the other, this many (binned) pixels away."""
+FLANK = 8.0
+LONGEST_FLANK = 40
+"""Chains of at most so many pixels, half of them this near to a brighter spot, are the spot's own flanks."""
+LEAST_SHARE_OF_SPOTS = 0.5
+"""Part of the points that spots may take, if there are so many, where chains alone would take them all."""
 NOISE_TILE = 32
 
 
@@ -240,6 +245,7 @@ def _ridges_and_spots(level: _Level) -> tuple[_Ridges, _Ridges]:
     keep = on_ridge & (other > ROUNDNESS * eigen)
     keep[keep] = _stands_out(smooth, iy[keep] + 1, ix[keep] + 1, ny[keep], nx[keep])
     chain = _chains(iy[keep], ix[keep], y[keep], x[keep], ny[keep], nx[keep], s[keep], strength.shape)
+    chain = _without_flanks(chain, y[keep], x[keep], s[keep], spots, level.binning)
     kept = chain >= 0
     index = np.nonzero(keep)[0][kept]
     ridges = _Ridges(
@@ -341,6 +347,27 @@ def _chains(
     return np.asarray(renumbered[label], np.int32)
 
 
+def _without_flanks(
+    chain: NDArray[np.int32], y: _Singles, x: _Singles, strength: _Singles, spots: _Ridges, binning: int
+) -> NDArray[np.int32]:
+    """Leave out chains that are the flanks of round spots: ridges that radiate from them in all directions."""
+    if not len(spots.y) or not len(chain):
+        return chain
+    places = np.column_stack((_unbinned(y, binning), _unbinned(x, binning)))
+    tree = spatial.cKDTree(np.column_stack((spots.y, spots.x)))
+    found: Any = tree.query(places, distance_upper_bound=FLANK * binning)
+    distance, nearest = found
+    near = np.isfinite(distance)
+    near[near] = strength[near] < spots.strength[nearest[near]]
+    chained = chain >= 0
+    n = int(chain.max(initial=-1)) + 1
+    length = np.bincount(chain[chained], minlength=n)
+    flanks = np.bincount(chain[chained & near], minlength=n)
+    genuine = (length > LONGEST_FLANK) | (2 * flanks < length)
+    renumbered = np.where(genuine, np.cumsum(genuine) - 1, -1).astype(np.int32)
+    return np.where(chained, renumbered[chain], np.int32(-1)) if n else chain
+
+
 def _unless_seen(new: _Ridges, old: list[_Ridges]) -> _Ridges:
     """Leave out what a finer level has found already."""
     old = [ridges for ridges in old if len(ridges.y)]
@@ -372,9 +399,17 @@ def _selected(found: list[_Ridges], spots: list[_Ridges], maximum_points: int) -
     names = ("y", "x", "direction", "strength", "sigma", "chain")
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     if len(joined["y"]) > maximum_points:
-        order = np.sort(np.lexsort((-joined["strength"], joined["chain"] < 0))[:maximum_points])
+        order = _clearest(joined["strength"], joined["chain"] < 0, maximum_points)
         joined = {name: values[order] for name, values in joined.items()}
     return RingPoints(**joined)
+
+
+def _clearest(strength: _Array, spot: _Mask, n: int) -> NDArray[np.intp]:
+    """Return the n clearest points, chains first, but for the share of the spots."""
+    by_strength = np.argsort(-strength, kind="stable")
+    chains, spots = by_strength[~spot[by_strength]], by_strength[spot[by_strength]]
+    share = max(n - len(chains), min(len(spots), int(LEAST_SHARE_OF_SPOTS * n)))
+    return np.sort(np.concatenate((chains[: n - share], spots[:share])))
 
 
 def _points_of(maxima: _Ridges) -> RingPoints:

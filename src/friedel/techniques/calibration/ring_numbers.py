@@ -146,6 +146,8 @@ def fit_numbered(
     scene: Scene, parameters: _Array, label: NDArray[np.intp], target: _Array, scale: float, *, free: bool
 ) -> _NumberedFit | None:
     """Fit to points on numbered rings; None if there are too few."""
+    if not len(target):
+        return None
     chosen = np.nonzero(np.where(label >= 0, np.isfinite(target)[label], False))[0]
     if len(chosen) < FEWEST:
         return None

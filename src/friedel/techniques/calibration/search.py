@@ -36,6 +36,8 @@ CLEAR_MARGIN = 7.0
 """Score below which a solution could be chance; less is enough where nothing else comes near."""
 LEAST_MARGIN = 4.0
 LEAST_RINGS = 3
+FEW_RINGS = 6
+"""So many rings agree with some geometry or other by chance."""
 LEAST_MATCHED = 0.7
 """Part of the rings seen that must be the calibrant's."""
 MOST_FOREIGN = 0.22
@@ -107,8 +109,9 @@ def find_geometry(
     """
     if len(points) < FEWEST:
         raise CalibrationError(
-            f"Only {len(points)} points on rings were found.",
-            "Check that the image shows rings, the mask (True means excluded) and the exposure.",
+            f"Only {len(points)} points on rings are there." if len(points) else "No points on rings were found.",
+            "Check that the image shows rings, the mask (True means excluded) and the exposure; "
+            f"a table of points needs at least {FEWEST} on {LEAST_RINGS} rings.",
         )
     whole = make_scene(points, detector)
     failure: CalibrationError | None = None
@@ -163,7 +166,14 @@ def _check(best: Solution, margin: float) -> None:
     many = matched >= MANY_RINGS and matched >= 0.85 * seen and margin >= 10.0
     own = np.isfinite(best.match.target)
     foreign = best.rings.count[~own].sum() > MOST_FOREIGN * best.rings.count.sum()
-    if foreign or matched < LEAST_RINGS or matched < LEAST_MATCHED * seen or best.score < _least_score(many, margin):
+    foreign |= matched < LEAST_MATCHED * seen
+    chance = matched < LEAST_RINGS or best.score < _least_score(many, margin)
+    if chance and not foreign and seen <= FEW_RINGS:
+        raise CalibrationError(
+            f"Only {seen} rings were found, too few to be sure of a geometry.",
+            "Give an image with more rings or a longer exposure, or start from a geometry.",
+        )
+    if chance or foreign:
         raise CalibrationError(
             f"No geometry explains the rings: the best puts {matched} of {seen} at places of the calibrant.",
             "Check calibrant, energy and pixel size; or mask what is not of the calibrant.",

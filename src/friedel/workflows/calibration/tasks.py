@@ -21,7 +21,8 @@ class Setup(Parameters):
     energy: str | float | None = None
     """Photon energy, such as 30.5keV."""
     wavelength: str | float | None = None
-    """Wavelength, such as 0.4065A; instead of the energy. With neither it is found like the rest."""
+    """Wavelength, such as 0.4065A; instead of the energy. With neither it is found too, where the rings reach
+    angles large enough to tell it."""
 
 
 class SensorOptions(Parameters):
