@@ -119,7 +119,22 @@ def test_formulas_that_do_not_describe_the_motion_are_doubted(folder: Path, tmp_
         output=tmp_path / "gonio.json",
     )
     assert result.attrs["verdict"] == "doubtful"
-    assert "the detector does not move as they say" in str(result.attrs["findings"])
+    said = next(item for item in result.attrs["findings"] if item[0] == "formulas")
+    assert "the detector does not move as they say (" in said[2]
+    assert "rot1_scale * nu" in said[2]
+    assert '--expressions "rot1=scale*nu+offset"' in said[3]
+
+
+def test_an_image_on_the_other_side_than_told_is_named(folder: Path, tmp_path: Path) -> None:
+    """Rings looked for near a wrong place are found in part, by chance: the image must not show others."""
+    with pytest.raises(CalibrationError, match=r"image 2: only \d+ %"):
+        friedel.calibrate_goniometer(
+            images(folder),
+            positions="nu=0,7,-14",
+            geometry=folder / "first.poni",
+            output=tmp_path / "no.json",
+            **SETUP,
+        )
 
 
 def test_one_position_does_not_tell_the_slope(folder: Path, tmp_path: Path) -> None:

@@ -41,6 +41,17 @@ def ring_distances(points: RingPoints, geometry: Geometry, calibrant: Calibrant)
     return np.asarray(nearest / np.maximum(slope, 1e-12))
 
 
+def part_on_rings(scene: Scene, geometry: Geometry, calibrant: Calibrant) -> float:
+    """Return which part of the points found on an image lies on rings; NaN if there are too few to say."""
+    try:
+        points = detect(scene.image, scene.mask)
+    except CalibrationError:
+        return np.nan
+    if len(points) < FEWEST:
+        return np.nan
+    return float(np.mean(ring_distances(points, geometry, calibrant) < NEAR))
+
+
 def about_images(scenes: Iterable[tuple[str, Scene]], geometry: Geometry, calibrant: Calibrant) -> list[Finding]:
     """Say which of the images that were added up do not show the rings where the geometry has them.
 
@@ -49,17 +60,8 @@ def about_images(scenes: Iterable[tuple[str, Scene]], geometry: Geometry, calibr
     scenes : iterable of (str, Scene)
         Each image alone, with its name.
     """
-    strangers = []
-    for name, scene in scenes:
-        try:
-            points = detect(scene.image, scene.mask)
-        except CalibrationError:
-            continue
-        if len(points) < FEWEST:
-            continue
-        part = float(np.mean(ring_distances(points, geometry, calibrant) < NEAR))
-        if part < AGREEING:
-            strangers.append((name, part))
+    parts = [(name, part_on_rings(scene, geometry, calibrant)) for name, scene in scenes]
+    strangers = [(name, part) for name, part in parts if part < AGREEING]
     if not strangers:
         return []
     name, part = min(strangers, key=lambda one: one[1])

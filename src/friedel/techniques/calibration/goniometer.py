@@ -23,6 +23,7 @@ from friedel.core.errors import CalibrationError
 from friedel.instrument import Calibrant, Geometry, Goniometer
 from friedel.instrument.derivatives import FIELDS
 
+from .agreement import AGREEING, part_on_rings
 from .calibrate import ROUNDS, SETTLED, Scene, Tell
 from .detection import detect
 from .extraction import extract
@@ -423,9 +424,15 @@ class _Work:
             refinement = self._refined(model, values, some)
             before = sum(len(some[other]) for other in some if other < number)
             part = float(refinement.used[before : before + len(points)].mean())
-            if part >= BELIEVED:
+            if part < BELIEVED:
+                reason = f"only {100 * part:.0f} % of its points agree with the other images"
+                continue
+            # Rings were looked for only near where they were expected: the image must not show others.
+            own = refinement.geometries[sorted(some).index(number)]
+            seen = part_on_rings(self.scenes[number], own, self.calibrant)
+            if not seen < AGREEING:
                 return points, refinement
-            reason = f"only {100 * part:.0f} % of its points agree with the other images"
+            reason = f"only {100 * seen:.0f} % of the points on its rings are where the formulas have them"
         return None, reason
 
     def _guesses(self, number: int, guess: Geometry) -> Iterator[Geometry]:

@@ -628,8 +628,10 @@ def _about_repetition(repeated: Sequence[Repeated]) -> list[Finding]:
             Finding("repeatability", "good", "Refined without any one sector the geometry stays within its errors.")
         ]
     worst = max(bad, key=lambda one: one.repeated / max(one.stated, 1e-300))
+    name, _, image = worst.name.replace("_", " ").rstrip("]").partition("[")
+    what = f"the {name} of image {image}" if image else f"the {name}"
     text = (
-        f"Left-out sectors change {worst.name.replace('_', ' ')} by {worst.repeated:.3g} {worst.unit}, "
+        f"Left-out sectors change {what} by {worst.repeated:.3g} {worst.unit}, "
         f"{worst.repeated / max(worst.stated, 1e-300):.1f} times its standard error."
     )
     return [Finding("repeatability", "doubtful", text, "Look where on the detector residuals are large, and mask it.")]

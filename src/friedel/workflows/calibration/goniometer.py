@@ -307,15 +307,17 @@ def _findings(found: GoniometerCalibration, calibrant: Calibrant) -> Iterator[Fi
     used = np.flatnonzero(np.isfinite(rms))
     if not len(used):
         return
-    worst = int(used[np.argmax(rms[used])])
+    worst, motor = int(used[np.argmax(rms[used])]), found.goniometer.motors[0]
     alone = found.rms_alone(worst, calibrant)
     if rms[worst] > MUCH * alone and rms[worst] > alone + NOTICED:
+        tried = "; ".join(f"{name} = {formula.text}" for name, formula in found.goniometer.formulas)
         yield Finding(
             "formulas",
             "doubtful",
             f"The formulas put the rings of image {worst} off by {rms[worst]:.2f} pixels, where its own geometry would "
-            f"leave {alone:.2f}: the detector does not move as they say.",
-            "Check the positions, or give formulas with more freedom (--expressions).",
+            f"leave {alone:.2f}: the detector does not move as they say ({tried}).",
+            f"Check the positions, or say otherwise how it moves (--moves), or give formulas with more freedom: "
+            f'--expressions "rot1=scale*{motor}+offset" "rot2=slope*{motor}+tilt".',
         )
     else:
         text = f"The formulas describe all {len(used)} images; the worst is image {worst}, {rms[worst]:.2f} pixels."
