@@ -151,3 +151,27 @@ def test_points_do_not_depend_on_threads():
 def test_images_of_another_detector_are_refused():
     with pytest.raises(DataError, match="shapes"):
         extract(np.zeros((3, 4)), None, FLAT, CERIA.rings(FLAT.wavelength))
+
+
+def test_what_a_detector_writes_for_no_value_is_left_out_of_numbers_too():
+    image, mask = frame(exposure=Exposure(width=0.12, counts=300))
+    rings = CERIA.rings(FLAT.wavelength)
+    marked = np.where(mask, -1.0, image.astype(np.float64))
+    marked[100:140, 60:90] = -1.0
+    mask[100:140, 60:90] = True
+    found, expected = extract(marked, None, FLAT, rings), extract(image, mask, FLAT, rings)
+    np.testing.assert_array_equal(found.y, expected.y)
+    np.testing.assert_array_equal(found.sigma, expected.sigma)
+
+
+def test_rings_with_little_room_have_errors_for_a_common_shift():
+    pair = Calibrant.from_spacings("pair", [1.0, 0.97])
+    rings = pair.rings(FLAT.wavelength)
+    errors = {}
+    for width in (0.12, 0.27):
+        exposure = Exposure(width=width, mixing=0.5, counts=1e5, noise=False)
+        points = extract(simulated_frame(FLAT, rings, exposure).image, None, FLAT, rings)
+        inner = points.select(points.ring == 0)
+        errors[width] = np.median(inner.sigma) / np.sqrt(len(inner))
+        assert abs(np.median(distances(inner, FLAT, pair))) < max(2 * errors[width], 0.01)
+    assert errors[0.27] > 10 * errors[0.12]

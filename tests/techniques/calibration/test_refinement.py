@@ -199,6 +199,12 @@ def test_neighbours_that_are_off_together_raise_the_errors():
     assert any("off together" in note for note in together.notes)
 
 
+def test_no_place_is_known_to_ten_thousandths_of_a_pixel():
+    points = ring_places(TRUTH, sigma=1e-4)
+    found = refine(moved(points, np.random.default_rng(4), 1e-4), TRUTH, CERIA)
+    assert 3e-4 < found.derived()["beam_center_y"].error < 3e-3
+
+
 def test_beam_centre_and_tilt_are_known_better_than_what_they_follow_from():
     found = refine(moved(ring_places(TRUTH), np.random.default_rng(3)), off(TRUTH), CERIA)
     derived, truth = found.derived(), derived_quantities(TRUTH)

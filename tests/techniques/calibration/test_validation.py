@@ -100,6 +100,12 @@ def test_it_is_noted_where_rings_cannot_tell_the_energy():
     assert found.reasons() == []
 
 
+def test_it_is_noted_if_nothing_was_refined():
+    found = judged(noisy_points(), fixed=("dist, poni1, poni2", "rot1", "rot2"))
+    assert "parameters" in names_of(found, "noted")
+    assert found.verdict == "trusted"
+
+
 def test_a_single_ring_cannot_tell_its_number():
     points = noisy_points()
     found = judged(points.select(points.ring == 2), fixed=("rot1", "rot2"))

@@ -45,6 +45,8 @@ CLEAR_OF_STRONGER = 1.2
 WELL_CLEAR = 1.35
 """Rings with this many times that room are used alone if there are at least:"""
 ENOUGH_RINGS = 6
+CROWDED_BIAS = 0.01
+"""Part of the FWHM by which neighbours' tails may shift a ring that has less room."""
 SIGNIFICANT = 5.0
 """Height over its error from which a sector has a ring."""
 MERGE_BELOW = 12.0
@@ -126,6 +128,8 @@ def _valid(image: NDArray[Any], mask: NDArray[np.bool_] | None, geometry: Geomet
         valid &= ~mask
     if image.dtype.kind == "f":
         valid &= np.isfinite(image)
+        # No detector counts −1 or −2: they mean that there is no value. Noise after a subtraction has other digits.
+        valid &= (image >= 0) | (image != np.rint(image))
     elif image.dtype.kind == "i":
         valid &= image >= 0
     elif image.dtype.kind == "u":
@@ -445,7 +449,7 @@ def _first_places(cut: _Cut, reach: float) -> _Array:
     wide_number, wide_total = _with_neighbours(number), _with_neighbours(total)
     mean = np.where(wide_number > 0, wide_total / np.maximum(wide_number, 1.0), np.nan)
     level = np.array([_lower_third(row[some]) for row, some in zip(mean, seen, strict=True)])
-    noise = np.sqrt(np.maximum(mean, level[:, None]) / np.maximum(wide_number, 1.0) + 1e-9)
+    noise = np.sqrt(np.maximum(np.maximum(mean, level[:, None]), 0.0) / np.maximum(wide_number, 1.0) + 1e-9)
     height = (mean - level[:, None]) / noise
     strips = np.arange(-half, half + 1)
     height[(np.abs(strips) > reach + 0.5) | ~seen] = -np.inf
@@ -520,6 +524,7 @@ class _Measured:
     error: _Array
     intensity: _Array
     dispersion: _Array
+    full_width: _Array
 
 
 def _measure(plan: _Plan, pixels: _RingPixels, slopes: _Slopes, reach: float) -> _Measured | None:
@@ -545,6 +550,7 @@ def _measure(plan: _Plan, pixels: _RingPixels, slopes: _Slopes, reach: float) ->
     place = found.place - cut.bias
     y, x = cut.points(slopes, found, np.nan_to_num(place))
     columns = (y, x, cut.azimuth, place, found.place_error, found.amplitude * cut.length, found.dispersion)
+    columns = (*columns, FWHM * found.total_width)
     room = np.median(cut.free / (plan.clear * FWHM * found.total_width))
     return _Measured(plan.ring, float(room), *(column[good] for column in columns))
 
@@ -558,7 +564,9 @@ def _dispersion(parts: list[_Measured]) -> float:
 
 def _points(part: _Measured, dispersion: float, scatter: float) -> ControlPoints:
     """Return control points with what their errors lack."""
-    sigma = np.sqrt(dispersion * part.error**2 + scatter**2)
+    # A shift of all n points of a ring counts as if it were independent errors √n times as large.
+    shift = CROWDED_BIAS * part.full_width * np.sqrt(part.place.size) if part.room < WELL_CLEAR else 0.0
+    sigma = np.sqrt(dispersion * part.error**2 + scatter**2 + shift**2)
     return ControlPoints(part.y, part.x, np.full(part.y.size, part.ring), sigma, intensity=part.intensity)
 
 

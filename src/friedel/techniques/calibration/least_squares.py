@@ -31,6 +31,8 @@ SIGNIFICANT_CORRELATION = 1.0
 FEWEST_PAIRS = 30
 FARTHEST_NEIGHBOUR = 20
 SMALLEST_SCALE = 1e-9
+SMALLEST_BIAS = 0.003
+"""Pixels by which a quarter of a ring may be off whatever counts say: tails, backgrounds, response."""
 EXACT = 1e-3
 """Residuals in standard errors below which points are computed rather than measured."""
 
@@ -48,6 +50,7 @@ class Fit:
     weights: _Array
     factor: float  # K of the module's description
     clusters: float
+    biased: _Array  # (free, free) without those at bounds: added to the covariance for what counts do not tell
     converged: bool
     at_bound: NDArray[np.bool_]
 
@@ -222,7 +225,9 @@ def _fit_of(
     margin = 1e-6 * np.where(np.isfinite(high - low), high - low, 1.0)
     at_bound = (at.values[places] <= low + margin) | (at.values[places] >= high - margin)
     weights = _weights(at.standard / scale, kind)
-    factor, clusters = inflation(problem, at.standard, scale, weights, at.jacobian[:, ~at_bound], robust)
+    inner = at.jacobian[:, ~at_bound]
+    factor, clusters = inflation(problem, at.standard, scale, weights, inner, robust)
+    biased = _biased(problem, at, weights, inner)
     return Fit(
         names=names,
         places=places,
@@ -233,6 +238,7 @@ def _fit_of(
         weights=weights,
         factor=factor,
         clusters=clusters,
+        biased=biased,
         converged=converged,
         at_bound=at_bound,
     )
@@ -257,6 +263,24 @@ def inflation(
     if exact:
         return factor, 1.0
     return factor, max(_cluster_factor(problem.cell, psi, jacobian), _neighbour_factor(problem, psi))
+
+
+def _biased(problem: Problem, at: _State, weights: _Array, jacobian: _Array) -> _Array:
+    """Return what the covariance gains by the `SMALLEST_BIAS` of quarters of rings.
+
+    Each quarter b of a ring has a displacement of its own, with the variance τ², beside the noise of its points. It
+    moves the parameters by (JᵀJ)⁻¹ g_b, g_b = Σ J/σ, and so adds τ² (JᵀJ)⁻¹ Σ g_b g_bᵀ (JᵀJ)⁻¹.
+    """
+    p = jacobian.shape[1]
+    if p == 0 or not problem.sigma_known:
+        return np.zeros((p, p))
+    _, block = np.unique(problem.group * 4 + problem.quarter, return_inverse=True)
+    scales = np.linalg.norm(jacobian, axis=0)
+    scales[scales == 0] = 1.0
+    scaled = jacobian / scales
+    sums = np.stack([np.bincount(block, weights / at.sigma * column) for column in scaled.T], axis=1)
+    moved = sums @ np.linalg.pinv(scaled.T @ scaled, rcond=1e-15)
+    return np.asarray(SMALLEST_BIAS**2 * (moved.T @ moved) / np.outer(scales, scales))
 
 
 def _neighbour_factor(problem: Problem, psi: _Array) -> float:

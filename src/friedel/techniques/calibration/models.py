@@ -94,13 +94,15 @@ class GeometryModel(ABC):
     def expand(self, given: Sequence[str]) -> tuple[str, ...]:
         """Return the parameters that are meant: names, aliases (dist), or a name that several images have each.
 
+        Several may stand in one text, with commas between them.
+
         Raises
         ------
         ParameterError
             If there is no such parameter.
         """
         found: list[str] = []
-        for asked in given:
+        for asked in (part.strip() for text in given for part in text.split(",")):
             name = ALIASES.get(asked, asked)
             meant = [own for own in self.names if own == name or own.split("[")[0] == name]
             if not meant:

@@ -52,6 +52,7 @@ class Problem:
     by_pixel: _Array  # (n, 3, 2) d(p1, p2, p3)/d(y, x) in m
     group: NDArray[np.int64]  # number of the ring in its image
     cell: NDArray[np.int64]  # where points may be off together
+    quarter: NDArray[np.int64]  # of the detector, 0 to 3
     along: NDArray[np.intp]  # the points ring by ring, from neighbour to neighbour
 
     @classmethod
@@ -89,6 +90,7 @@ class Problem:
             by_pixel=np.concatenate(slopes),
             group=group,
             cell=np.concatenate(cells),
+            quarter=_quarters(np.concatenate(cells)),
             along=_along(templates, places, group),
         )
 
@@ -152,6 +154,11 @@ def _cells(points: ControlPoints, image: int) -> NDArray[np.int64]:
         low, high = column.min(), column.max()
         numbers.append(np.minimum((column - low) / max(high - low, 1.0) * CELLS, CELLS - 1).astype(np.int64))
     return np.asarray((image * CELLS + numbers[0]) * CELLS + numbers[1])
+
+
+def _quarters(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the quarter of the detector in which each cell lies, 0 to 3."""
+    return np.asarray(2 * (cells // CELLS % CELLS >= CELLS // 2) + (cells % CELLS >= CELLS // 2), np.int64)
 
 
 def limits_of(model: GeometryModel, bounds: Mapping[str, tuple[float, float]], problem: Problem) -> _Array:

@@ -17,6 +17,7 @@ Points that lie near each other may be off together (a displaced module, a disto
 they tell. So K is multiplied by what the scores, summed over cells of the detector, vary more than they would if
 points were independent (the trace of the cluster-robust "sandwich": Liang & Zeger, Biometrika 73 (1986) 13), or by
 1 + 2 Σ ρ of the correlations ρ of neighbours along rings, if that is more; each where it is significant.
+To this is added what a bias of each quarter of a ring does that no count shows, `SMALLEST_BIAS`.
 
 Directions in the space of parameters that the points do not fix are found by the singular values of J, its columns
 multiplied by how far each parameter could plausibly be off: a value below the noise says that the points tell less
@@ -217,7 +218,7 @@ def _refinement(
         scales = model.scales(fit.values)[inner]
         scaled = fit.jacobian[:, ~fit.at_bound] * scales
         normal = np.linalg.inv(scaled.T @ scaled) * np.outer(scales, scales)
-        covariance[np.ix_(inner, inner)] = normal * fit.factor * fit.clusters
+        covariance[np.ix_(inner, inner)] = normal * fit.factor * fit.clusters + fit.biased
     errors = np.sqrt(np.diag(covariance))
     errors[fit.places[fit.at_bound]] = np.nan
     for name in undetermined:

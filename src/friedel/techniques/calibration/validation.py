@@ -599,6 +599,9 @@ def _about_modules(points: ControlPoints, refinement: Refinement) -> list[Findin
 
 def _about_parameters(refinement: Refinement) -> list[Finding]:
     findings = []
+    if not refinement.free:
+        text = "Nothing was refined: all parameters were kept, so there are no standard errors."
+        findings.append(Finding("parameters", "noted", text, "Keep fewer parameters (--fix)."))
     for name, reason in refinement.undetermined.items():
         text = f"{name} cannot be determined: {reason}."
         findings.append(Finding("parameters", "doubtful", text, f"Fix {name} at a value that is known."))
