@@ -549,9 +549,9 @@ def _measure(plan: _Plan, pixels: _RingPixels, slopes: _Slopes, reach: float) ->
         return None
     place = found.place - cut.bias
     y, x = cut.points(slopes, found, np.nan_to_num(place))
-    columns = (y, x, cut.azimuth, place, found.place_error, found.amplitude * cut.length, found.dispersion)
-    columns = (*columns, FWHM * found.total_width)
-    room = np.median(cut.free / (plan.clear * FWHM * found.total_width))
+    heights, full_width = found.amplitude * cut.length, FWHM * found.total_width
+    columns = (y, x, cut.azimuth, place, found.place_error, heights, found.dispersion, full_width)
+    room = np.median(cut.free / (plan.clear * full_width))
     return _Measured(plan.ring, float(room), *(column[good] for column in columns))
 
 
