@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block
 from friedel.core.errors import DataError, FileError, OutputError
-from friedel.core.files import output_error
+from friedel.core.files import output_error, refuse_existing
 
 from . import handles
 from .journal import Journal, Line
@@ -122,8 +122,7 @@ class RegionFile:
             written, another process is at work on it, or the disk has not enough space for the whole result.
         """
         text = str(Path(path).absolute())  # other processes may work elsewhere
-        if Path(text).exists() and not overwrite:
-            raise OutputError(text, "exists already.", "Choose another name, or allow to overwrite it.")
+        refuse_existing([text], overwrite)
         try:
             journal = Journal.open(text + JOURNAL, text)
         except OSError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from friedel.core.errors import DataError, OutputError
-from friedel.core.files import output_error
+from friedel.core.files import output_error, refuse_existing
 from friedel.device.threads import thread_count
 from friedel.kernels.decode import encode_bitshuffle_lz4
 
@@ -89,8 +89,7 @@ class FrameWriter:
         self._metadata: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._file: h5py.File | None = None
         self._pool = ThreadPoolExecutor(threads or thread_count(), "compress")
-        if self.path.exists() and not overwrite:
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
+        refuse_existing([path], overwrite)
         if not self.path.absolute().parent.is_dir():
             raise OutputError(path, f"there is no folder {self.path.absolute().parent}.", "Create it.")
 

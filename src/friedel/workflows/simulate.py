@@ -12,7 +12,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.context import Context
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import friedel_version, refuse_to_replace_inputs
 from friedel.core.units import wavelength_from_energy
 from friedel.data.conventions import radial_coordinate
@@ -100,8 +101,7 @@ def simulate_xrdct(parameters: SimulateXRDCT, context: Context) -> xr.Dataset:
     truth_file, geometry_file = output.with_name(f"{output.stem}_truth.h5"), output.with_name("setup.poni")
     written = [output, data_file(output, 1), truth_file, geometry_file]
     refuse_to_replace_inputs(written, parameters.phases)
-    if not parameters.overwrite:
-        refuse_existing(written)
+    refuse_existing(written, parameters.overwrite)
     beamline = build_beamline(parameters)
     write_scan(parameters, beamline, context)
     truth = truth_dataset(parameters, beamline, context)
@@ -112,12 +112,6 @@ def simulate_xrdct(parameters: SimulateXRDCT, context: Context) -> xr.Dataset:
 
 def data_file(master: Path, number: int) -> Path:
     return master.with_name(f"{master.stem}_data_{number:06d}.h5")
-
-
-def refuse_existing(paths: list[Path]) -> None:
-    for path in paths:
-        if path.exists():
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
 
 
 def build_beamline(parameters: SimulateXRDCT) -> Beamline:

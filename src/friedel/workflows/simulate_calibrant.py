@@ -9,13 +9,13 @@ import xarray as xr
 
 from friedel.core.context import Context
 from friedel.core.errors import ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.core.quantities import wavelength_given
 from friedel.instrument import Calibrant, Detector, Geometry, Rings
 from friedel.instrument.virtual import Exposure, simulated_frame
 from friedel.io.images import write_image
 
-from .simulate import refuse_existing
 from .tasks import SimulateCalibrant
 
 
@@ -25,8 +25,7 @@ def simulate_calibrant(parameters: SimulateCalibrant, context: Context) -> xr.Da
     truth = output.with_name(f"{output.stem}_truth.poni")
     inputs = [name for name in (parameters.calibrant, parameters.detector, parameters.geometry) if name]
     refuse_to_replace_inputs([output, truth], inputs)
-    if not parameters.overwrite:
-        refuse_existing([output, truth])
+    refuse_existing([output, truth], parameters.overwrite)
     geometry = _geometry(parameters)
     names = [field.name for field in fields(Exposure) if field.name in SimulateCalibrant.model_fields]
     exposure = Exposure(**{name: getattr(parameters, name) for name in names})

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from friedel.core.context import Context
 from friedel.core.errors import ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.core.units import wavelength_from_energy
 from friedel.data.conventions import coordinate, radial_coordinate
@@ -39,7 +40,6 @@ from .simulate import (
     data_file,
     expose,
     radial_axis,
-    refuse_existing,
     remove_leftovers,
     setup_record,
 )
@@ -88,8 +88,7 @@ def simulate_map(parameters: SimulateMap, context: Context) -> xr.Dataset:
     truth_file, geometry_file = output.with_name(f"{output.stem}_truth.h5"), output.with_name("setup.poni")
     written = [output, data_file(output, 1), truth_file, geometry_file]
     refuse_to_replace_inputs(written, parameters.phases)
-    if not parameters.overwrite:
-        refuse_existing(written)
+    refuse_existing(written, parameters.overwrite)
     section = build_section(parameters)
     _write_scan(parameters, section, context)
     truth = _truth(parameters, section, context)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from friedel.core.blocks import cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import DataError, ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.io import (
     FrameSource,
@@ -27,7 +28,7 @@ from friedel.io import (
 )
 
 from .correction import FrameCorrection, monitor_factors
-from .files import all_inputs, image_inputs, is_image, record_of, refuse_existing
+from .files import all_inputs, image_inputs, is_image, record_of
 from .moments import FrameGroup, FrameGroups, Moments, MomentSums, OrderedSum, group_size, moment_statistics
 from .ranks import DetectorRows, RankStatistics, RowSlab, rows_per_slab
 from .tasks import Average

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from friedel.core.blocks import cut_blocks
 from friedel.core.context import Context
 from friedel.core.errors import DataError, ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument import Detector, Geometry
 from friedel.instrument.detector_file import is_detector_file
@@ -32,7 +33,7 @@ from friedel.io import (
 from friedel.kernels.scatter import Scatter
 
 from .correction import FrameCorrection, monitor_factors
-from .files import all_inputs, image_inputs, is_image, record_of, refuse_existing
+from .files import all_inputs, image_inputs, is_image, record_of
 from .moments import FrameGroups
 from .regridding import Grid, Overlap, Regridding
 from .tasks import Distort, Resampling, Undistort

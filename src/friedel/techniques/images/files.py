@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from friedel.core.context import Context
-from friedel.core.errors import OutputError
 from friedel.core.provenance import Provenance
 from friedel.io import FrameSource
 from friedel.io.frames import expand
@@ -45,13 +44,6 @@ def image_inputs(parameters: FrameSeries, *others: str | None) -> list[str]:
 def all_inputs(parameters: FrameSeries, source: FrameSource, *others: str | None) -> list[str]:
     """Return every file that a task reads."""
     return [*image_inputs(parameters, *others), *(path for path, _ in expand(parameters.frames)), *source.files]
-
-
-def refuse_existing(paths: Sequence[str | Path | None], overwrite: bool) -> None:
-    """Raise `OutputError` if a file is there already and may not be replaced."""
-    for path in paths:
-        if path is not None and Path(path).exists() and not overwrite:
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
 
 
 def record_of(context: Context, source: FrameSource, given: Sequence[str]) -> Provenance | None:

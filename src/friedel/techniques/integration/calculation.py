@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from friedel.core.context import Context
-from friedel.core.errors import DataError, OutputError, ParameterError
+from friedel.core.errors import DataError, ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.core.units import unit_named
 from friedel.data.conventions import radial_unit_of
@@ -36,9 +37,7 @@ def calculate_image(parameters: CalculateImage, context: Context) -> xr.Dataset:
     refuse_to_replace_inputs([output, parameters.report], files)
     patterns = read_patterns(parameters)
     names = image_names(output, patterns.sizes["frame"])
-    for path in names or ([Path(output)] if output else []):
-        if path.exists() and not parameters.overwrite:
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
+    refuse_existing(names or ([output] if output else []), parameters.overwrite)
     images = _plan(parameters, patterns)(patterns.values)
     if parameters.empty is not None:
         images[~np.isfinite(images)] = parameters.empty

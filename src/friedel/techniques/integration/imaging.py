@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import OutputError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.io import MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, store_image, write_dataset
 from friedel.io.images import IMAGE_ENDINGS
@@ -122,9 +122,7 @@ def stream_images(
     image_files = {name: image_names(output, source.n_frames, endings.get(name, "")) for name in images}
     written = [str(path) for paths in image_files.values() for path in paths]
     refuse_to_replace_inputs([output, *written, parameters.report], input_files(parameters, source))
-    for path in written:
-        if Path(path).exists() and not parameters.overwrite:
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
+    refuse_existing(written, parameters.overwrite)
     record = describe_inputs(parameters, context, source)
     finished: xr.Dataset | None = None if parameters.overwrite or written else finished_result(output, record)
     if finished is not None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import DataError, FileError, OutputError, ParameterError
+from friedel.core.errors import DataError, FileError, ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument import Geometry
 from friedel.instrument.poni import detector_file
@@ -181,8 +182,7 @@ def follow_frames(
             "monitor is given with follow: its values may come after the frames.",
             "Leave follow out, and divide afterwards.",
         )
-    if parameters.output is not None and Path(parameters.output).exists() and not parameters.overwrite:
-        raise OutputError(parameters.output, "exists already.", "Choose another name, or allow to overwrite it.")
+    refuse_existing([parameters.output], parameters.overwrite)
     wanted = None
     if parameters.frame_range is not None:
         asked = parse_range(parameters.frame_range, "frame_range")
@@ -541,9 +541,7 @@ def _sink(
 ) -> RegionFile | MemorySink:
     if in_memory or parameters.output is None:
         files = text_files(parameters.output, regions["intensity"].shape[0]) if parameters.output else []
-        for path in files:
-            if path.exists() and not parameters.overwrite:
-                raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
+        refuse_existing(files, parameters.overwrite)
         return MemorySink(regions)
     fingerprint = record.fingerprint() if record is not None else ""
     return RegionFile.create(parameters.output, regions, fingerprint, parameters.overwrite)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import DataError, FriedelError, OutputError, ParameterError
+from friedel.core.errors import DataError, FriedelError, ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import refuse_to_replace_inputs
 from friedel.instrument import Geometry, Goniometer
 from friedel.io import FrameSource, finished_result, open_dataset, open_frames, write_dataset, write_pattern
@@ -114,9 +115,7 @@ def _merge(parameters: Merged, context: Context, npt_azimuth: int | None) -> xr.
     if finished is not None:
         context.progress.message(f"{output} is complete already.")
         return finished
-    for path in written:
-        if path is not None and Path(path).exists() and not parameters.overwrite:
-            raise OutputError(path, "exists already.", "Choose another name, or allow to overwrite it.")
+    refuse_existing(written, parameters.overwrite)
     result = _sums(groups, _merging(groups, npt_azimuth, context), context)
     if record is not None:
         result.attrs["provenance"] = context.with_cost(record).to_json()

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import ParameterError
+from friedel.core.files import exists_already
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument.scan_layout import NO_FRAME
 from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, write_dataset
@@ -98,9 +99,7 @@ def _map_frames(
     if not parameters.overwrite and Path(parameters.output).exists():
         finished: xr.Dataset | None = finished_result(parameters.output, record)
         if finished is None:
-            raise OutputError(
-                parameters.output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite)."
-            )
+            raise exists_already(parameters.output)
         context.progress.message(f"{parameters.output} is complete already.")
         return finished
     if followed is not None:

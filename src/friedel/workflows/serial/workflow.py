@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import OutputError, ParameterError
+from friedel.core.errors import ParameterError
+from friedel.core.files import refuse_existing
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.io import FrameSource, FrameWriter, MemorySink, RegionFile, RegionSpec, open_dataset, write_dataset
 from friedel.io.recognise import check_ending
@@ -130,8 +131,7 @@ def densify(parameters: Densify, context: Context) -> xr.Dataset:
     refuse_to_replace_inputs([parameters.output], [parameters.frames])
     check_ending(parameters.output)
     sparse = read_sparse(parameters.frames)
-    if Path(parameters.output).exists() and not parameters.overwrite:
-        raise OutputError(parameters.output, "exists already.", "Choose another name, or allow to overwrite it.")
+    refuse_existing([parameters.output], parameters.overwrite)
     seed = parameters.seed if parameters.noise else None
     rows, columns = sparse.mask.shape
     with (
@@ -156,8 +156,7 @@ def _open(parameters: Spots, context: Context) -> tuple[FrameSource, Provenance 
     check_ending(output, *((CXI,) if isinstance(parameters, FindPeaks) else ()))
     source = open_scan(parameters)
     refuse_to_replace_inputs([output, parameters.report], input_files(parameters, source))
-    if output is not None and Path(output).exists() and not parameters.overwrite:
-        raise OutputError(output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite).")
+    refuse_existing([output], parameters.overwrite)
     return source, describe_inputs(parameters, context, source)
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from friedel.core.blocks import Block, cut_blocks
 from friedel.core.context import Context
-from friedel.core.errors import DataError, OutputError, ParameterError
+from friedel.core.errors import DataError, ParameterError
+from friedel.core.files import exists_already
 from friedel.core.provenance import Provenance, refuse_to_replace_inputs
 from friedel.instrument.scan_layout import NO_FRAME, ScanLayout
 from friedel.io import FrameSource, MemorySink, RegionFile, RegionSpec, finished_result, open_dataset, write_dataset
@@ -102,9 +103,7 @@ def _finished(parameters: XRDCT, record: Provenance, context: Context) -> xr.Dat
     """Return the result that is there, if the same work made it; refuse to replace any other file."""
     finished: xr.Dataset | None = finished_result(parameters.output, record)
     if finished is None:
-        raise OutputError(
-            parameters.output, "exists already.", "Choose another name, or allow to overwrite it (--overwrite)."
-        )
+        raise exists_already(parameters.output)
     context.progress.message(f"{parameters.output} is complete already.")
     return finished
 
