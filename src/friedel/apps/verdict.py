@@ -9,6 +9,8 @@ from friedel.core.errors import CalibrationError
 
 DOUBTFUL = 3
 """Exit code of a result that was written but is doubtful."""
+MOST_COMPLAINTS = 3
+"""Findings that a reader takes in at once."""
 UNDOUBTED = ("good", "noted")
 """States of findings that cast no doubt."""
 
@@ -38,7 +40,20 @@ class Judgement:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that one has to know although they cast no doubt."""
-        return tuple(text for _, state, text, _ in self.findings if state == "noted")
+        return tuple(f"{text} {advice}".strip() for _, state, text, advice in self.findings if state == "noted")
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What is wrong, each with what to do about it, the worst first; no more than a reader takes in."""
+        wrong = [item for item in self.findings if item[1] not in UNDOUBTED]
+        wrong.sort(key=lambda item: item[1] != "failed")
+        said: list[str] = []
+        lines = []
+        for _, _, text, advice in wrong[:MOST_COMPLAINTS]:
+            lines.append(f"{text} {advice if advice not in said else ''}".strip())
+            said.append(advice)
+        left = len(wrong) - len(lines)
+        return (*lines, *([f"Not said here, but in the report (--report page.html): {left} more."] if left else []))
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -70,4 +85,5 @@ def refuse_failed(result: Any) -> None:
     """Raise `CalibrationError` if a result says that it failed."""
     judgement = judgement_of(result)
     if judgement is not None and judgement.verdict == "failed":
-        raise CalibrationError(" ".join(judgement.reasons), " ".join(judgement.advice))
+        worst, *others = judgement.complaints or ("There is no geometry that can be used.",)
+        raise CalibrationError(worst, "\n".join(others))

@@ -12,7 +12,7 @@ from friedel.apps.cli.main import run
 from friedel.core.errors import CalibrationError, CancelledError, OutputError, ParameterError
 from friedel.core.tasks import registry
 from friedel.instrument import Geometry
-from friedel.io.images import write_image
+from friedel.io.images import read_image, write_image
 from friedel.io.nexus import open_dataset
 from friedel.techniques.calibration import compare
 
@@ -234,3 +234,25 @@ def test_images_of_different_setups_are_not_added_up_in_silence(folder, tmp_path
     assert any("far.edf" in text and "--own" in advice for _, _, text, advice in mixed.attrs["findings"])
     alike = friedel.calibrate([folder / "ceo2.edf", tmp_path / "again.edf"], output=tmp_path / "alike.poni", **SETUP)
     assert alike.attrs["verdict"] == "trusted"
+
+
+def test_an_old_geometry_without_a_detector_takes_the_one_that_is_given(folder, tmp_path):
+    """Pixels below zero are the detector's marks, also where nothing tells which detector it is."""
+    start = truth(folder)
+    old = f"PixelSize1: 172e-6\nPixelSize2: 172e-6\nDistance: {start.distance}\nPoni1: {start.poni1}\n"
+    old += f"Poni2: {start.poni2}\nRot1: 0.1\nRot2: -0.05\nRot3: 0\nWavelength: {start.wavelength}\n"
+    (tmp_path / "old.poni").write_text(old)
+    image = read_image(folder / "ceo2.edf").astype(np.int32)
+    image[start.detector.mask()] = -1
+    write_image(tmp_path / "marked.edf", image)
+    given = {"geometry": tmp_path / "old.poni", "calibrant": "CeO2"}
+    for name, more in {"plain": {}, "named": {"detector": "Pilatus300k"}}.items():
+        friedel.calibrate(tmp_path / "marked.edf", output=tmp_path / f"{name}.poni", **given, **more)
+        assert compare(Geometry.load(tmp_path / f"{name}.poni").for_shape(image.shape), start).largest < 0.1
+    assert Geometry.load(tmp_path / "named.poni").detector.name == start.detector.name
+
+
+def test_pixels_below_zero_after_a_dark_image_are_no_hindrance(folder, tmp_path):
+    write_image(tmp_path / "dark.edf", np.full((619, 487), 2.5, np.float32))
+    result = friedel.calibrate(folder / "ceo2.edf", output=tmp_path / "dark.poni", dark=tmp_path / "dark.edf", **SETUP)
+    assert result.attrs["verdict"] == "trusted"

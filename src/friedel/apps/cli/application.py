@@ -160,7 +160,7 @@ def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **whe
         _write(f"Wrote {' and '.join(written)} ({cost}).")
     if judgement is None or judgement.verdict != "doubtful":
         return 0
-    for text in (*judgement.reasons, *judgement.advice):
+    for text in judgement.complaints:
         say(text)
     return DOUBTFUL
 

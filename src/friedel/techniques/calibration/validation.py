@@ -432,7 +432,7 @@ def _about_rings(points: ControlPoints, refinement: Refinement, calibrant: Calib
         advice = "Check calibrant and energy; refine the wavelength or the parallax if they are not known well."
         part = rings.count[off].sum() / max(rings.count.sum(), 1)
         # One ring of many is off where another one, or a spot, lies in it.
-        findings.append(Finding("rings", "doubtful" if part > MANY_POINTS else "good", text, advice))
+        findings.append(Finding("rings", "doubtful" if part > MANY_POINTS else "noted", text, advice))
     elif len(rings.number):
         largest = float(np.nanmax(np.abs(rings.mean)))
         findings.append(Finding("rings", "good", f"No ring is off by more than {largest:.2f} pixels."))
@@ -470,7 +470,7 @@ def _about_trend(rings: Groups, refinement: Refinement) -> list[Finding]:
         advice = "Check the energy and the thickness of the sensor."
     else:
         advice = "Thick sensors do that: try --sensor CdTe,1mm --parallax (or what yours is); or check the energy."
-    return [Finding("angle", "doubtful" if abs(bend) > 2 * BIASED else "good", f"{text} {advice}", advice)]
+    return [Finding("angle", "doubtful" if abs(bend) > 2 * BIASED else "noted", text, advice)]
 
 
 def _about_energy(points: ControlPoints, refinement: Refinement, calibrant: Calibrant, rings: Groups) -> list[Finding]:
@@ -591,10 +591,11 @@ def _about_modules(points: ControlPoints, refinement: Refinement) -> list[Findin
     if spread < MODULES_APART * refinement.rms or spread < NEGLIGIBLE / 4:
         return []
     text = (
-        f"The detector's modules are off their nominal places, by {spread:.2f} pixels on the average and "
-        f"{float(np.abs(means).max()):.2f} at most; the standard errors allow for it. They can be refined: --modules."
+        f"The residuals differ from module to module of the detector, by {spread:.2f} pixels on the average and "
+        f"{float(np.abs(means).max()):.2f} at most; the standard errors allow for it."
     )
-    return [Finding("modules", "good", text)]
+    advice = "Modules that are off their nominal places do that, and can be refined: --modules."
+    return [Finding("modules", "noted", text, advice)]
 
 
 def _about_parameters(refinement: Refinement) -> list[Finding]:

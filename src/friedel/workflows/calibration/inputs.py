@@ -84,6 +84,11 @@ def _invalid(frame: NDArray[Any], detector: Detector) -> NDArray[np.bool_]:
     """Return pixels that hold no counts: what the detector writes instead, and what is no number."""
     if frame.dtype.kind == "f":
         bad = ~np.isfinite(frame)
+        # Whole numbers are counts: those below zero are the detector's marks. Others had a dark image subtracted.
+        if np.array_equal(frame[~bad], np.rint(frame[~bad])):
+            bad = bad | (frame < 0)
+    elif frame.dtype.kind == "i":
+        bad = frame < 0
     elif frame.dtype.kind == "u" and frame.dtype.itemsize > 1:
         bad = frame >= np.iinfo(frame.dtype).max - 1
     else:
@@ -141,9 +146,13 @@ def wavelength_of(parameters: Setup) -> float | None:
     return wavelength_given(parameters.wavelength, parameters.energy)
 
 
-def load_start(path: str, orientation: int | None, shape: tuple[int, int] | None) -> Geometry:
-    """Return a geometry to start from or to judge, for images of a shape."""
+def load_start(
+    path: str, orientation: int | None, shape: tuple[int, int] | None, detector: str | None = None
+) -> Geometry:
+    """Return a geometry to start from or to judge, for images of a shape; a detector that is given replaces its own."""
     geometry = Geometry.load(path)
+    if detector is not None:
+        geometry = replace(geometry, detector=find_detector(detector, geometry.detector.orientation, shape))
     if orientation is not None:
         geometry = replace(geometry, detector=replace(geometry.detector, orientation=orientation))
     return geometry if shape is None else geometry.for_shape(shape)
@@ -164,9 +173,15 @@ def with_sensor(detector: Detector, parameters: SensorOptions) -> Detector:
     return detector
 
 
-def started(path: str, shape: tuple[int, int] | None, orientation: int | None, parameters: SensorOptions) -> Geometry:
-    """Return a geometry to start from, with the sensor and the parallax that were asked for."""
-    geometry = load_start(path, orientation, shape)
+def started(
+    path: str,
+    shape: tuple[int, int] | None,
+    orientation: int | None,
+    parameters: SensorOptions,
+    detector: str | None = None,
+) -> Geometry:
+    """Return a geometry to start from, with the detector, the sensor and the parallax that were asked for."""
+    geometry = load_start(path, orientation, shape, detector)
     geometry = replace(geometry, detector=with_sensor(geometry.detector, parameters))
     return geometry if parameters.parallax is None else replace(geometry, parallax=parameters.parallax)
 

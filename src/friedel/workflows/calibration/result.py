@@ -193,7 +193,10 @@ def _add_pictures(dataset: xr.Dataset, scene: Scene, geometry: Geometry, calibra
     _add_image(dataset, scene)
     bins = int(np.clip(_radial_pixels(geometry), FEWEST_BINS, MOST_BINS))
     common = {"unit": "2th_deg", "mask": scene.mask}
-    pattern = Integrator(geometry, npt=bins, splitting="bbox", error_model="poisson", **common).integrate1d(
+    # Where a dark image was subtracted there are pixels below zero: no counts, whose error is told by their neighbours.
+    counts = not (scene.image[~scene.mask] < 0).any()
+    errors = "poisson" if counts else "azimuthal"
+    pattern = Integrator(geometry, npt=bins, splitting="bbox", error_model=errors, **common).integrate1d(
         scene.image, threads=threads
     )
     cake = Integrator(geometry, npt=min(bins, CAKE_RADIAL), splitting="none", **common).integrate2d(

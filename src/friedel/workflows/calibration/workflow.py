@@ -50,8 +50,7 @@ def calibrate(parameters: Calibrate, context: Context) -> xr.Dataset:
     shape = first_shape(files)
     start = None
     if parameters.geometry is not None:
-        parameters.refuse(("detector",), "the geometry tells it")
-        start = started(parameters.geometry, shape, parameters.orientation, parameters)
+        start = started(parameters.geometry, shape, parameters.orientation, parameters, parameters.detector)
     detector = (
         start.detector if start is not None else find_detector(parameters.detector, parameters.orientation, shape)
     )
