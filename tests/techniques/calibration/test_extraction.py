@@ -175,3 +175,13 @@ def test_rings_with_little_room_have_errors_for_a_common_shift():
         errors[width] = np.median(inner.sigma) / np.sqrt(len(inner))
         assert abs(np.median(distances(inner, FLAT, pair))) < max(2 * errors[width], 0.01)
     assert errors[0.27] > 10 * errors[0.12]
+
+
+def test_saturated_pixels_do_not_count():
+    image, mask = frame(exposure=Exposure(width=0.12, counts=5000))
+    rings = CERIA.rings(FLAT.wavelength)
+    clipped = extract(np.minimum(image, 2000), mask, FLAT, rings)
+    away = distances(clipped, FLAT)
+    assert np.std(away / clipped.sigma) < 1.2
+    left_out = extract(np.minimum(image, 2000), mask | (image >= 2000), FLAT, rings)
+    np.testing.assert_array_equal(clipped.y, left_out.y)

@@ -55,6 +55,8 @@ BALANCED = 0.55
 WEAK_NEIGHBOUR = 3e-3
 """Part of a ring's intensity from which a neighbour counts."""
 FEWEST_PIXELS = 30
+LEAST_CLIP, CLIPPED_PIXELS = 500, 20
+"""Counts, and number of pixels that have just as many, from which these counts are the most that can be counted."""
 FAR_MORE, FAR_COUNTS = 4.0, 30.0
 """A pixel is hot or dead if its counts and all of its neighbours' differ by more than this factor and these counts."""
 
@@ -136,7 +138,14 @@ def _valid(image: NDArray[Any], mask: NDArray[np.bool_] | None, geometry: Geomet
         valid &= image < np.iinfo(image.dtype).max - 1
     if detector.dummy is not None and image.dtype.kind != "u":
         valid &= np.abs(image - detector.dummy) > detector.delta_dummy
-    return valid & ~_alone(image)
+    return valid & ~_alone(image) & ~_clipped(image, valid)
+
+
+def _clipped(image: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels at the top of what can be counted: many that share the highest value, far above zero."""
+    highest = image.max(where=valid, initial=0)
+    clipped = np.asarray(valid & (image == highest))
+    return clipped if highest > LEAST_CLIP and np.count_nonzero(clipped) >= CLIPPED_PIXELS else np.zeros_like(clipped)
 
 
 def _alone(image: NDArray[Any]) -> NDArray[np.bool_]:
