@@ -220,7 +220,9 @@ def _profile(scene: Scene, parameters: _Array, rings: Clusters) -> _Profile:
     label = rings.label[chosen]
     places = scene.places.select(chosen)
     normal = free_rings_normal(places, label, scene.pixel, 2.0, fixed=(2,))
-    nodes = np.arange(SHORTEST + 0.1, LONGEST, PROFILE_STEP)
+    # One of the lengths is that of the shape: where tilts fix the length, all the rest changes fast with it.
+    first_node = SHORTEST + 0.1 + (parameters[2] - SHORTEST - 0.1) % PROFILE_STEP
+    nodes = np.arange(first_node, LONGEST, PROFILE_STEP)
     fitted = np.empty((len(nodes), N_PARAMETERS))
     cost = np.empty(len(nodes))
     middle = int(np.argmin(np.abs(nodes - parameters[2])))
