@@ -112,7 +112,7 @@ def test_pixel_size_that_is_no_multiple_is_refused():
         Detector.named("Pilatus2M", pixel1=100e-6)
 
 
-def test_formats_that_the_maker_names_are_known():
+def test_readouts_that_the_maker_names_are_known():
     assert Detector.named("Mar345", pixel1=150e-6, pixel2=150e-6).shape == (2300, 2300)
     assert (
         Detector.named("MAR 345").with_shape((2400, 2400)).mask().sum()

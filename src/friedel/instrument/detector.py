@@ -13,7 +13,7 @@ from friedel.core.errors import GeometryError, ParameterError
 from friedel.core.quantities import parse_length
 
 from .model_kinds import DetectorModel, Module, Span
-from .model_pixels import BINNING_TOLERANCE, binned_modules, binned_spans, format_of, pixels_of
+from .model_pixels import BINNING_TOLERANCE, binned_modules, binned_spans, chosen_readout, pixels_of
 from .models import GENERIC, find_model, models, models_of_shape
 from .pixel_layouts import Cylinder, HexagonalLattice
 from .pixel_shapes import PixelShapes, Positions
@@ -157,20 +157,20 @@ class Detector:
             If a pixel size is no multiple of the model's own, or the model has no radius.
         """
         model = find_model(name)
-        form = format_of(model, pixel1, pixel2)
-        binning = form.binning or (1, 1)
+        chosen = chosen_readout(model, pixel1, pixel2)
+        binning = chosen.binning or (1, 1)
         return cls(
             name=model.name,
-            shape=form.shape,
-            pixel1=form.pixel1,
-            pixel2=form.pixel2,
+            shape=chosen.shape,
+            pixel1=chosen.pixel1,
+            pixel2=chosen.pixel2,
             orientation=orientation,
             dummy=model.dummy,
             delta_dummy=model.delta_dummy,
             gap_rows=binned_spans(model.gap_rows, binning[0]),
             gap_columns=binned_spans(model.gap_columns, binning[1]),
-            pixels=pixels_of(model, form, radius),
-            module_spans=binned_modules(model.modules, binning, form.shape),
+            pixels=pixels_of(model, chosen, radius),
+            module_spans=binned_modules(model.modules, binning, chosen.shape),
         )
 
     @classmethod
@@ -238,8 +238,8 @@ class Detector:
         model = self.model
         if model is None or model.layout is None or self.pixels.path:
             return False
-        form = format_of(model, self.pixel1, self.pixel2, self.shape)
-        return self.pixels == pixels_of(model, form, self.radius)
+        chosen = chosen_readout(model, self.pixel1, self.pixel2, self.shape)
+        return self.pixels == pixels_of(model, chosen, self.radius)
 
     @property
     def radius(self) -> float | None:
@@ -293,7 +293,7 @@ class Detector:
             return self
         if self.shape is None:
             return replace(self, shape=shape)
-        other = self._other_format(shape)
+        other = self._other_readout(shape)
         if other is not None:
             return other
         frame, own = f"{shape[0]} x {shape[1]}", f"{self.shape[0]} x {self.shape[1]}"
@@ -302,15 +302,15 @@ class Detector:
             " ".join(_advice(self, shape)),
         )
 
-    def _other_format(self, shape: tuple[int, int]) -> Detector | None:
-        """Return this detector read out in a format of another shape with the same pixels, None if there is none."""
+    def _other_readout(self, shape: tuple[int, int]) -> Detector | None:
+        """Return this detector in a readout of another shape with the same pixels, None if there is none."""
         model = self.model
         if model is None or not self.described_by_name:
             return None
         for readout in model.readouts:
             if readout.shape == shape and abs(readout.pixel - self.pixel1) <= BINNING_TOLERANCE * self.pixel1:
-                form = format_of(model, self.pixel1, self.pixel2, shape)
-                return replace(self, shape=shape, pixels=pixels_of(model, form, self.radius))
+                chosen = chosen_readout(model, self.pixel1, self.pixel2, shape)
+                return replace(self, shape=shape, pixels=pixels_of(model, chosen, self.radius))
         return None
 
     def mask(self) -> NDArray[np.bool_]:

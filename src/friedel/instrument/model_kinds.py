@@ -23,7 +23,7 @@ class Module(NamedTuple):
 
 
 class Readout(NamedTuple):
-    """A format that a detector can be read out in.
+    """A shape and a pixel size that a detector can be read out in.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class DetectorModel:
     default_binning : int
         Binning that is meant when no pixel size is given.
     readouts : tuple of Readout
-        Formats whose shape or pixel size is no plain multiple of the unbinned one, or that the manufacturer names.
+        Those whose shape or pixel size is no plain multiple of the unbinned one, or that the manufacturer names.
     sensors : tuple of SensorChoice
         Sensors that it is sold with. None is taken without being asked for.
     aliases : tuple of str
@@ -192,7 +192,7 @@ class DetectorModel:
     note: str = ""
 
     def default_readout(self) -> Readout:
-        """Return the format that is meant when no pixel size is given."""
+        """Return the readout that is meant when no pixel size is given."""
         shape = (self.shape[0] // self.default_binning, self.shape[1] // self.default_binning)
         named = [readout for readout in self.readouts if readout.shape == shape]
         return named[0] if named else Readout(shape, self.pixel2 * self.default_binning)

@@ -25,7 +25,7 @@ BINNING_TOLERANCE = 0.01
 _Array = NDArray[np.float64]
 
 
-class Format(NamedTuple):
+class ChosenReadout(NamedTuple):
     """How a model is read out.
 
     Attributes
@@ -34,7 +34,7 @@ class Format(NamedTuple):
     pixel1, pixel2 : float
         In m.
     binning : (int, int) or None
-        None for a format that is no plain binning.
+        None for one that is no plain binning.
     """
 
     shape: tuple[int, int]
@@ -43,10 +43,10 @@ class Format(NamedTuple):
     binning: tuple[int, int] | None
 
 
-def format_of(
+def chosen_readout(
     model: DetectorModel, pixel1: float | None, pixel2: float | None, shape: tuple[int, int] | None = None
-) -> Format:
-    """Return the format of a model that has these pixel sizes in m, and this shape if several have.
+) -> ChosenReadout:
+    """Return the readout of a model that has these pixel sizes in m, and this shape if several have.
 
     Raises
     ------
@@ -55,15 +55,17 @@ def format_of(
     """
     default = model.default_readout()
     if pixel1 is None and pixel2 is None and default in model.readouts:
-        return Format(default.shape, default.pixel, default.pixel, (model.default_binning, model.default_binning))
+        return ChosenReadout(
+            default.shape, default.pixel, default.pixel, (model.default_binning, model.default_binning)
+        )
     wanted1 = pixel1 or model.pixel1 * model.default_binning
     wanted2 = pixel2 or model.pixel2 * model.default_binning
     for readout in model.readouts:
         fits = all(abs(wanted - readout.pixel) <= BINNING_TOLERANCE * readout.pixel for wanted in (wanted1, wanted2))
         if fits and shape in (None, readout.shape):
-            return Format(readout.shape, wanted1, wanted2, None)
+            return ChosenReadout(readout.shape, wanted1, wanted2, None)
     binning = _binning(model, wanted1, 0), _binning(model, wanted2, 1)
-    return Format((model.shape[0] // binning[0], model.shape[1] // binning[1]), wanted1, wanted2, binning)
+    return ChosenReadout((model.shape[0] // binning[0], model.shape[1] // binning[1]), wanted1, wanted2, binning)
 
 
 def _binning(model: DetectorModel, pixel: float, axis: int) -> int:
@@ -92,13 +94,13 @@ def binned_modules(modules: tuple[Module, ...], binning: tuple[int, int], shape:
     return tuple(Module(inner(module.rows, 0), inner(module.columns, 1)) for module in modules)
 
 
-def pixels_of(model: DetectorModel, form: Format, radius: float | None = None) -> PixelShapes | None:
-    """Return where the pixels of a model are in one of its formats; None for a regular grid of sensitive pixels.
+def pixels_of(model: DetectorModel, readout: ChosenReadout, radius: float | None = None) -> PixelShapes | None:
+    """Return where the pixels of a model are in one of its readouts; None for a regular grid of sensitive pixels.
 
     Parameters
     ----------
     model : DetectorModel
-    form : Format
+    readout : ChosenReadout
     radius : float, optional
         Of a bent plate, in m; that of the model if not given.
 
@@ -113,24 +115,24 @@ def pixels_of(model: DetectorModel, form: Format, radius: float | None = None) -
     if layout is None:
         return None
     if isinstance(layout, RoundPlate):
-        return RegularPixels(form.shape, round_plate=True)
+        return RegularPixels(readout.shape, round_plate=True)
     if isinstance(layout, Bent):
-        return Cylinder(form.shape, form.pixel1, form.pixel2, radius or layout.radius)
-    if form.binning != (1, 1):
+        return Cylinder(readout.shape, readout.pixel1, readout.pixel2, radius or layout.radius)
+    if readout.binning != (1, 1):
         raise GeometryError(
-            f"The pixels of {model.name} cannot be binned: {form.pixel1 * 1e6:g} by {form.pixel2 * 1e6:g} µm is asked "
-            f"for, they measure {model.pixel1 * 1e6:g} by {model.pixel2 * 1e6:g} µm.",
+            f"The pixels of {model.name} cannot be binned: {readout.pixel1 * 1e6:g} by {readout.pixel2 * 1e6:g} µm is "
+            f"asked for, they measure {model.pixel1 * 1e6:g} by {model.pixel2 * 1e6:g} µm.",
             "Leave out the pixel size.",
         )
     if isinstance(layout, Hexagonal):
-        return HexagonalLattice(form.shape, form.pixel2)
+        return HexagonalLattice(readout.shape, readout.pixel2)
     if isinstance(layout, Chips):
-        return RegularPixels(form.shape, layout.spans())
+        return RegularPixels(readout.shape, layout.spans())
     if isinstance(layout, WiderEdges):
-        rows = _wider(layout, 0, form.shape[0], form.pixel1)
-        columns = _wider(layout, 1, form.shape[1], form.pixel2)
-        return PlacedModules(form.shape, [PlacedModule((0, form.shape[0]), (0, form.shape[1]), rows, columns)])
-    return _polygon(layout, form)
+        rows = _wider(layout, 0, readout.shape[0], readout.pixel1)
+        columns = _wider(layout, 1, readout.shape[1], readout.pixel2)
+        return PlacedModules(readout.shape, [PlacedModule((0, readout.shape[0]), (0, readout.shape[1]), rows, columns)])
+    return _polygon(layout, readout)
 
 
 def _wider(layout: WiderEdges, axis: int, length: int, pixel: float) -> _Array:
@@ -142,10 +144,10 @@ def _wider(layout: WiderEdges, axis: int, length: int, pixel: float) -> _Array:
     return edges_of(sizes, gaps)
 
 
-def _polygon(layout: Polygon, form: Format) -> PlacedModules:
-    height, width = form.shape
-    rows = _wider(layout.edges, 0, layout.rows, form.pixel1)
-    columns = _wider(layout.edges, 1, width, form.pixel2)
+def _polygon(layout: Polygon, readout: ChosenReadout) -> PlacedModules:
+    height, width = readout.shape
+    rows = _wider(layout.edges, 0, layout.rows, readout.pixel1)
+    columns = _wider(layout.edges, 1, width, readout.pixel2)
     modules, origin = [], np.zeros(3)
     for number, top in enumerate(range(0, height, layout.rows)):
         angle = math.radians(number * layout.angle)
@@ -153,4 +155,4 @@ def _polygon(layout: Polygon, form: Format) -> PlacedModules:
         place = (float(origin[0]), float(origin[1]), float(origin[2]))
         modules.append(PlacedModule((top, top + layout.rows), (0, width), rows, columns, place, slow))
         origin = origin + layout.length * np.asarray(slow)
-    return PlacedModules(form.shape, modules)
+    return PlacedModules(readout.shape, modules)

@@ -24,7 +24,7 @@ from .model_kinds import (
 
 
 def _metres(micrometres: float) -> float:
-    """Return the float nearest to so many µm; pyFAI knows the formats of a detector by pixel sizes equal to the bit."""
+    """Return the float nearest to so many µm: pyFAI knows readouts by pixel sizes that are equal to the bit."""
     return float(f"{micrometres!r}e-6")
 
 
@@ -166,7 +166,7 @@ def _rayonix(
     round_plate: bool = False,
 ) -> DetectorModel:
     """Return a CCD behind a phosphor; pixel sizes in µm by binning."""
-    formats = {factor: (shape[0] // factor, shape[1] // factor) for factor in pixels} | (shapes or {})
+    shape_by_factor = {factor: (shape[0] // factor, shape[1] // factor) for factor in pixels} | (shapes or {})
     return DetectorModel(
         name,
         shape,
@@ -174,7 +174,7 @@ def _rayonix(
         _metres(pixels[1]),
         "Rayonix",
         default_binning=binning,
-        readouts=tuple(Readout(formats[factor], _metres(pixel)) for factor, pixel in pixels.items()),
+        readouts=tuple(Readout(shape_by_factor[factor], _metres(pixel)) for factor, pixel in pixels.items()),
         sensors=_sensors("Gd2O2S", 40),
         aliases=aliases,
         layout=RoundPlate() if round_plate else None,

@@ -85,7 +85,7 @@ def layout_words(model: DetectorModel) -> str:
 
 
 def models_of_shape(shape: tuple[int, int]) -> list[str]:
-    """Return the names of the models whose frames have `shape` in one of their formats."""
+    """Return the names of the models whose frames have `shape` in one of their readouts."""
     return [
         model.name
         for model in MODELS

@@ -186,12 +186,12 @@ def configured_detector(path: str | Path, name: str, text: str) -> Detector:
         sensor = sensor or detector.sensor
     else:
         detector = detector_for(name, sizes[0], sizes[1], known, radius)
-        detector = detector if known is None or detector.shape is None else _in_format(detector, known)
+        detector = detector if known is None or detector.shape is None else _in_readout(detector, known)
     return _oriented(path, replace(detector, sensor=sensor), orientation or 3)
 
 
-def _in_format(detector: Detector, shape: tuple[int, int]) -> Detector:
-    """Return a known model in the format of a shape that an entry names, if it has such a format."""
+def _in_readout(detector: Detector, shape: tuple[int, int]) -> Detector:
+    """Return a known model in the readout of a shape that an entry names, if it has such a one."""
     try:
         return detector.with_shape(shape)
     except GeometryError:

@@ -111,15 +111,15 @@ def _pixels(detector: Detector) -> list[tuple[str, str]]:
     shape, model = detector.known_shape(), detector.model
     sizes = f"{detector.pixel1 * 1e6:.6g} x {detector.pixel2 * 1e6:.6g} µm"
     area = f"{shape[0] * detector.pixel1 * 1e3:.4g} x {shape[1] * detector.pixel2 * 1e3:.4g} mm"
-    formats = [f"{_by(form.shape)} of {form.pixel * 1e6:g} µm" for form in model.readouts] if model else []
-    if model and not formats and model.default_binning > 1:
-        formats = [f"{_by(model.shape)} of {model.pixel2 * 1e6:g} µm"]
+    readouts = [f"{_by(one.shape)} of {one.pixel * 1e6:g} µm" for one in model.readouts] if model else []
+    if model and not readouts and model.default_binning > 1:
+        readouts = [f"{_by(model.shape)} of {model.pixel2 * 1e6:g} µm"]
     file = detector.pixels.path if detector.pixels is not None else ""
     return [
         ("array", f"{_by(shape)} pixels (rows x columns)"),
         ("pixel", f"{sizes}, {detector.n_corners} corners" if detector.n_corners != 4 else sizes),
         ("size", area if detector.pixels is None else ""),
-        ("formats", "\n ".join(formats)),
+        ("readouts", "\n ".join(readouts)),
         ("pixels", layout_words(model) if model else ("displaced" if detector.displaced else "")),
         ("file", file),
     ]

@@ -222,7 +222,10 @@ def draw_positions(style: Style, result: xr.Dataset) -> Figure:
     """Draw the residuals against the number of the image."""
     number = result["position"].values
     mean = (number, result["position_residual"].values, result["position_residual_errors"].values)
-    return _draw_residuals(style, result, result["point_image"].values.astype(float), mean, "Number of the image")
+    place = result["point_image"].values.astype(float)
+    figure = _draw_residuals(style, result, place, mean, "Number of the image")
+    figure.axes[0].locator_params(axis="x", integer=True)
+    return figure
 
 
 def _draw_residuals(
