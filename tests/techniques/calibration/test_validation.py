@@ -194,3 +194,13 @@ def test_points_on_a_bent_plate_are_where_it_is():
 def test_geometries_of_a_bent_plate_are_compared_where_it_is():
     other = replace(BENT, distance=0.201)
     assert compare(BENT, other).largest == pytest.approx(compared(BENT, other).largest_pixels, rel=0.02)
+
+
+def test_a_bright_edge_of_the_beam_stop_hides_no_rings():
+    image, mask = simulated(TRUTH, CERIA)
+    radius = np.degrees(TRUTH.center_array("2th_rad"))
+    first = np.degrees(CERIA.rings(TRUTH.wavelength).two_theta[0])
+    image = np.where(np.abs(radius - 0.5 * first) < 0.02 * first, 1000.0 * image.max(), image)
+    seen = VisibleRings.look(image, mask, TRUTH, CERIA)
+    assert "failed" not in {finding.state for finding in seen.findings("CeO2")}
+    assert seen.present.mean() > 0.6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -256,3 +257,12 @@ def test_pixels_below_zero_after_a_dark_image_are_no_hindrance(folder, tmp_path)
     write_image(tmp_path / "dark.edf", np.full((619, 487), 2.5, np.float32))
     result = friedel.calibrate(folder / "ceo2.edf", output=tmp_path / "dark.poni", dark=tmp_path / "dark.edf", **SETUP)
     assert result.attrs["verdict"] == "trusted"
+
+
+def test_a_geometry_that_is_far_off_is_approached(folder, tmp_path):
+    start = truth(folder)
+    replace(start, poni1=start.poni1 + 1.2e-3, poni2=start.poni2 - 8e-4).save(tmp_path / "old.poni")
+    friedel.calibrate(
+        folder / "ceo2.edf", geometry=tmp_path / "old.poni", calibrant="CeO2", output=tmp_path / "new.poni"
+    )
+    assert compare(Geometry.load(tmp_path / "new.poni"), start).largest < 0.1

@@ -25,6 +25,8 @@ Tell = Callable[[str], None]
 ROUNDS = 3
 REACH = (10.0, 3.0)
 """Pixels from their expected place in which rings are looked for, in the first round and later."""
+FAR, MOST_WIDE = 1.0, 6
+"""Pixels of residual above which rings are looked for in the wide reach again, and how often at most."""
 SETTLED = 0.02
 """Pixels of change of the rings below which measuring again changes nothing."""
 
@@ -199,10 +201,11 @@ def _measured(
     tell: Tell,
 ) -> tuple[ControlPoints, Refinement]:
     """Measure the rings and refine in turns until the geometry no longer changes."""
-    for number in range(rounds):
+    wide, number, left = True, 0, rounds
+    while left > 0:
         points = ControlPoints.joined(
             [
-                measured_rings(scene, geometry, calibrant, REACH[min(number, len(REACH) - 1)], threads).of_image(image)
+                measured_rings(scene, geometry, calibrant, REACH[0 if wide else 1], threads).of_image(image)
                 for image, (scene, geometry) in enumerate(zip(scenes, geometries, strict=True))
             ]
         )
@@ -212,11 +215,15 @@ def _measured(
                 "Check the calibrant and the energy; expose longer.",
             )
         refinement = refine(points, geometries, calibrant, free=free, fixed=fixed, bounds=bounds, own=own)
-        tell(f"Round {number + 1}: {int(refinement.used.sum())} points, residual {refinement.rms:.3f} pixels.")
+        number += 1
+        tell(f"Round {number}: {int(refinement.used.sum())} points, residual {refinement.rms:.3f} pixels.")
         moved = max(moved_by(new, old) for new, old in zip(refinement.geometries, geometries, strict=True))
         geometries = refinement.geometries
-        if moved < SETTLED and number > 0:
+        if moved < SETTLED and number > 1:
             break
+        # A start far away is approached in rounds that do not count: a narrow reach would lose the rings.
+        wide = refinement.rms > FAR and number < MOST_WIDE
+        left -= 0 if wide else 1
     return points, refinement
 
 

@@ -36,6 +36,8 @@ FEWEST_STEPS = 20
 EXPLAINED, UNEXPLAINED = 0.7, 0.4
 PRESENT, ABSENT = 0.6, 0.3
 FEWEST = 3
+FEWEST_FOR_CEILING, CEILING = 5, 3.0
+"""Of so many peaks none counts as higher than so many times the third of them."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,14 @@ def _peaks(pattern: _Array, noise: _Array) -> tuple[NDArray[np.intp], _Array, _A
     measured = [_prominence(filled, int(place)) for place in top]
     heights = np.array([height for height, _ in measured])
     half = np.array([width for _, width in measured])
-    clear = (heights > threshold[top]) & (heights > LOWEST_PEAK * heights.max(initial=0.0))
+    heights, threshold = np.minimum(heights, _ceiling(heights[heights > threshold[top]])), threshold[top]
+    clear = (heights > threshold) & (heights > LOWEST_PEAK * heights.max(initial=0.0))
     return top[clear], heights[clear], half[clear]
+
+
+def _ceiling(heights: _Array) -> float:
+    """Return the height above which a peak counts no more: one bright edge of a beam stop must not hide all rings."""
+    return np.inf if heights.size < FEWEST_FOR_CEILING else CEILING * float(np.sort(heights)[-FEWEST])
 
 
 def _prominence(values: _Array, place: int) -> tuple[float, float]:
