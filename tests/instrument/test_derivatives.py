@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from friedel.instrument import Detector, Geometry, Sensor
-from friedel.instrument.derivatives import FIELDS, WAVELENGTH_STEP, ring_derivative, scattering_angles
+from friedel.instrument.derivatives import FIELDS, WAVELENGTH_STEP, pixel_vectors, ring_derivative, scattering_angles
 from friedel.instrument.pixel_shapes import Positions
 
 ROUNDING = 4 * np.finfo(np.float64).eps
@@ -75,3 +75,17 @@ def test_rings_move_outwards_with_the_wavelength():
     step = 1e-16
     ends = [2 * np.arcsin((5e-11 + sign * step) / (2 * spacing)) for sign in (1, -1)]
     np.testing.assert_allclose(ring_derivative(spacing, 5e-11), (ends[0] - ends[1]) / (2 * step), rtol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_steps_of_a_pixel_are_those_of_the_stored_array(orientation):
+    y, x = np.array([3.2, 40.0]), np.array([7.9, 80.5])
+    bent = Detector.cylindrical((90, 120), 2e-4, 3e-4, 0.1, orientation=orientation)
+    plane = Detector.from_shape((90, 120), 2e-4, 3e-4, orientation=orientation)
+    for detector in (bent, plane):
+        found = pixel_vectors(detector, y, x)
+        for axis, (dy, dx) in enumerate(((0.5, 0.0), (0.0, 0.5))):
+            after, before = detector.positions_of(y + dy, x + dx), detector.positions_of(y - dy, x - dx)
+            for row, (one, other) in enumerate(zip(after, before, strict=True)):
+                expected = 0.0 if one is None else one - other
+                np.testing.assert_allclose(found[:, row, axis], expected, atol=1e-15)

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .detector import Detector
 from .geometry import Geometry
-from .pixel_shapes import Positions
+from .pixel_shapes import FLIPPED_COLUMNS, FLIPPED_ROWS, Positions
 from .sensor import Sensor
 
 _Array = NDArray[np.float64]
@@ -77,6 +78,32 @@ def scattering_angles(geometry: Geometry, positions: Positions) -> ScatteringAng
     by_field[:, 3:5] = -(unit @ _beam_derivatives(geometry)) / sine[:, None]
     by_field[:, 6] = (by_entered * by_wavelength).sum(axis=1)
     return ScatteringAngles(np.arctan2(sine, cosine), by_field, by_place)
+
+
+def pixel_vectors(detector: Detector, y: _Array, x: _Array) -> _Array:
+    """Return ∂(p1, p2, p3)/∂(y, x) in m a pixel, over one pixel round points of the stored array.
+
+    Parameters
+    ----------
+    detector : Detector
+    y, x : ndarray of float64 (n,)
+        In pixels.
+
+    Returns
+    -------
+    ndarray of float64 (n, 3, 2)
+    """
+    vectors = np.zeros((y.size, 3, 2))
+    if not detector.displaced:
+        vectors[:, 0, 0] = -detector.pixel1 if detector.orientation in FLIPPED_ROWS else detector.pixel1
+        vectors[:, 1, 1] = -detector.pixel2 if detector.orientation in FLIPPED_COLUMNS else detector.pixel2
+        return vectors
+    for axis, (dy, dx) in enumerate(((0.5, 0.0), (0.0, 0.5))):
+        after, before = detector.positions_of(y + dy, x + dx), detector.positions_of(y - dy, x - dx)
+        for row, (one, other) in enumerate(zip(after, before, strict=True)):
+            if one is not None and other is not None:
+                vectors[:, row, axis] = one - other
+    return vectors
 
 
 def ring_derivative(spacing: _Array, wavelength: float) -> _Array:

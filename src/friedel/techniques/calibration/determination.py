@@ -61,6 +61,7 @@ def _keeping_order(name: str) -> int:
 
 
 def notes_of(fit: Fit, covariance: _Array, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what else one should know of a fit: bounds that were met, parameters known only together, and the like."""
     notes = [
         f"{name} ended at its bound, {fit.values[place]:.6g}: the errors of the others hold only if it is right"
         for name, place, bound in zip(fit.names, fit.places, fit.at_bound, strict=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError
 from friedel.instrument import Detector, Geometry, Rings
-from friedel.instrument.derivatives import scattering_angles
+from friedel.instrument.derivatives import pixel_vectors, scattering_angles
 
 from .points import ControlPoints
 from .profiles import SectorFits, SectorPixels, fit_sectors
@@ -197,16 +197,8 @@ class _Slopes:
         """Return 2θ (n,), ∂2θ/∂y and ∂2θ/∂x in rad/pixel."""
         detector = self.geometry.detector
         found = scattering_angles(self.geometry, detector.positions_of(y, x))
-        sides = []
-        for dy, dx in ((0.5, 0.0), (0.0, 0.5)):
-            after, before = detector.positions_of(y + dy, x + dx), detector.positions_of(y - dy, x - dx)
-            parts = [
-                found.by_place[:, axis] * (one - other)
-                for axis, (one, other) in enumerate(zip(after, before, strict=True))
-                if one is not None and other is not None
-            ]
-            sides.append(np.sum(parts, axis=0))
-        return found.two_theta, sides[0], sides[1]
+        by_pixel = np.einsum("ni,nij->nj", found.by_place, pixel_vectors(detector, y, x))
+        return found.two_theta, by_pixel[:, 0], by_pixel[:, 1]
 
 
 def _plan_rings(geometry: Geometry, rings: Rings, slopes: _Slopes, reach: float) -> list[_Plan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,7 @@ class GeometryModel(ABC):
 
     def with_start(self, values: _Array) -> GeometryModel:
         """Return the model with other start values."""
+        # Models are frozen, and what makes them would derive the start anew: this is a copy with one thing changed.
         other = object.__new__(type(self))
         other.__dict__.update({**self.__dict__, "start": np.asarray(values, np.float64)})
         return other
@@ -176,4 +178,4 @@ class ImagesModel(GeometryModel):
 
 
 def _known(row: _Array) -> dict[str, Any]:
-    return {name: float(value) for name, value in zip(FIELDS, row, strict=True) if value == value}
+    return {name: float(value) for name, value in zip(FIELDS, row, strict=True) if not math.isnan(value)}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from friedel.core.errors import DataError, GeometryError, ParameterError
 from friedel.instrument import Geometry
-from friedel.instrument.derivatives import FIELDS, ring_derivative, scattering_angles
+from friedel.instrument.derivatives import FIELDS, pixel_vectors, ring_derivative, scattering_angles
 from friedel.instrument.pixel_shapes import Positions
 
 from .models import GeometryModel
@@ -76,7 +76,7 @@ class Problem:
         for number, template in enumerate(templates):
             at = some.select(some.image == number)
             places.append(template.detector.positions_of(at.y, at.x))
-            slopes.append(_pixel_vectors(template, at))
+            slopes.append(pixel_vectors(template.detector, at.y, at.x))
             cells.append(_cells(at, number))
         group = some.image.astype(np.int64) * len(spacings) + some.ring
         return cls(
@@ -113,24 +113,10 @@ class Problem:
 
 
 def wavelength_of(geometry: Geometry) -> float:
+    """Return the wavelength in m; GeometryError if it is not known."""
     if geometry.wavelength is None:
         raise GeometryError("The refinement needs the wavelength.", "Give one, even if it is to be refined too.")
     return geometry.wavelength
-
-
-def _pixel_vectors(geometry: Geometry, points: ControlPoints) -> _Array:
-    """Return d(p1, p2, p3)/d(y, x) in m, (n, 3, 2), over one pixel round each point."""
-    detector, vectors = geometry.detector, np.zeros((len(points), 3, 2))
-    if not detector.displaced:
-        vectors[:, 0, 0], vectors[:, 1, 1] = detector.pixel1, detector.pixel2
-        return vectors
-    for axis, (dy, dx) in enumerate(((0.5, 0.0), (0.0, 0.5))):
-        after = detector.positions_of(points.y + dy, points.x + dx)
-        before = detector.positions_of(points.y - dy, points.x - dx)
-        for row, (one, other) in enumerate(zip(after, before, strict=True)):
-            if one is not None and other is not None:
-                vectors[:, row, axis] = one - other
-    return vectors
 
 
 def _along(geometries: tuple[Geometry, ...], places: list[Positions], group: NDArray[np.int64]) -> NDArray[np.intp]:
