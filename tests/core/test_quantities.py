@@ -39,3 +39,10 @@ def test_the_wavelength_follows_from_either():
     assert wavelength_given(None, None) is None
     with pytest.raises(ParameterError, match="wavelength and energy are both"):
         wavelength_given("0.4065A", "30.5keV")
+
+
+def test_electronvolts_without_unit_are_not_taken_for_kiloelectronvolts() -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_energy("30100")
+    assert "Did you mean 30100eV?" in caught.value.remedy
+    assert parse_energy("30100keV") == 30100.0

@@ -46,6 +46,10 @@ WAVELENGTHS = {"A": 1e10, "Å": 1e10, "Angstrom": 1e10, "angstrom": 1e10, "nm": 
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([a-zA-ZÅ]*)")
 
 
+HIGHEST_UNSAID = 1000.0
+"""Energy in keV above which a number without unit is taken for one in eV that was mistyped."""
+
+
 def parse_energy(text: str | float) -> float:
     """Read a photon energy: "30.5keV", "30500 eV", 30.5 (keV); returned in keV.
 
@@ -54,7 +58,14 @@ def parse_energy(text: str | float) -> float:
     ParameterError
         If it cannot be read or is not positive.
     """
-    return _parsed(text, "energy", ENERGIES, "keV", "30.5keV")
+    found = _parsed(text, "energy", ENERGIES, "keV", "30.5keV")
+    plain = str(text).strip()
+    if found > HIGHEST_UNSAID and plain[-1] in "0123456789.":
+        raise ParameterError(
+            f"The energy {plain} has no unit and would be {found:g} keV, more than diffraction is measured with.",
+            f"Did you mean {plain}eV? Give the unit.",
+        )
+    return found
 
 
 def parse_wavelength(text: str | float) -> float:
