@@ -20,6 +20,8 @@ _Array = NDArray[np.float64]
 
 ALIASES = {"dist": "distance"}
 NOT_BY_DEFAULT = ("rot3", "wavelength")
+USUAL = tuple(name for name in FIELDS if name not in NOT_BY_DEFAULT)
+"""Numbers of a geometry that are refined unless something else is asked for."""
 PLAUSIBLE_PART = 0.1
 """A number of the geometry is not determined if its standard error is larger than this part of the distance (lengths),
 of a radian (rotations), of the wavelength."""

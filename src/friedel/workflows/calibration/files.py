@@ -9,6 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from friedel.core.errors import ParameterError
+from friedel.instrument.derivatives import FIELDS
 from friedel.io.nexus import replacing, write_dataset
 from friedel.techniques.calibration.refinement import Refinement
 
@@ -73,8 +74,7 @@ def comment_of(refinement: Refinement, dataset: xr.Dataset, image: int) -> str:
     lines += [f"Note: {text}" for _, state, text, _ in findings if state == "noted"]
     lines.append(f"Residual (pixels, root mean square): {refinement.rms:.4f}")
     covariance = refinement.field_covariance(image)
-    fields = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength")
-    for place, name in enumerate(fields):
+    for place, name in enumerate(FIELDS):
         error = float(covariance[place, place]) ** 0.5
         known = [own for own in refinement.free if own.split("[")[0] == name]
         if known:

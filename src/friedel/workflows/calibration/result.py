@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from friedel.data.conventions import coordinate
 from friedel.instrument import Calibrant, Geometry
+from friedel.instrument.derivatives import FIELDS
 from friedel.techniques.calibration import ControlPoints, Quantity, RingPoints
 from friedel.techniques.calibration.calibrate import Scene
 from friedel.techniques.calibration.refinement import Refinement
@@ -109,9 +110,8 @@ def failed_dataset(problem: str, remedy: str, scene: Scene | None, detected: Rin
 
 
 def _geometry_text(geometry: Geometry) -> dict[str, Any]:
-    names = ("distance", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength")
     detector = geometry.detector
-    return {name: getattr(geometry, name) for name in names} | {
+    return {name: getattr(geometry, name) for name in FIELDS} | {
         "detector": detector.name,
         "orientation": detector.orientation,
     }

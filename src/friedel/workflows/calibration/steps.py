@@ -16,6 +16,7 @@ from friedel.techniques.calibration import ControlPoints, RingPoints
 from friedel.techniques.calibration.calibrate import Scene, measured_rings
 from friedel.techniques.calibration.detection import detect
 from friedel.techniques.calibration.known_rings import first_geometry
+from friedel.techniques.calibration.models import USUAL
 from friedel.techniques.calibration.refinement import refine
 from friedel.techniques.calibration.search import find_geometry
 from friedel.techniques.calibration.validation import validate
@@ -133,8 +134,7 @@ def calibrate_refine(parameters: RefineGeometry, context: Context) -> xr.Dataset
     calibrant = Calibrant.load(parameters.calibrant)
     points = read_control_points(parameters.points)
     start = started(parameters.geometry, None, None, parameters)
-    usual = ("distance", "poni1", "poni2", "rot1", "rot2")
-    free = tuple(dict.fromkeys([*usual, *parameters.free])) if parameters.free else None
+    free = tuple(dict.fromkeys([*USUAL, *parameters.free])) if parameters.free else None
     refinement = refine(
         points,
         start,

@@ -18,6 +18,7 @@ from friedel.techniques.calibration import RingPoints
 from friedel.techniques.calibration.agreement import about_images
 from friedel.techniques.calibration.calibrate import Calibration, Scene, calibrate_images, with_findings
 from friedel.techniques.calibration.detection import detect
+from friedel.techniques.calibration.models import USUAL
 
 from .files import outputs_of, with_stored_detector, write_calibration, write_result
 from .inputs import (
@@ -143,8 +144,7 @@ def _free(parameters: Calibrate, wavelength_too: bool) -> tuple[str, ...] | None
     """Return the parameters to refine, None for the usual ones."""
     if not parameters.free and not wavelength_too:
         return None
-    usual = ("distance", "poni1", "poni2", "rot1", "rot2")
-    return tuple(dict.fromkeys([*usual, *parameters.free, *(["wavelength"] if wavelength_too else [])]))
+    return tuple(dict.fromkeys([*USUAL, *parameters.free, *(["wavelength"] if wavelength_too else [])]))
 
 
 def with_record(dataset: xr.Dataset, context: Context, inputs: list[str]) -> xr.Dataset:
