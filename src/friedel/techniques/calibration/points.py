@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from friedel.core.errors import DataError, FileError, OutputError
+from friedel.core.errors import DataError, FileError
+from friedel.core.files import write_whole
 
 _Floats = NDArray[np.float64]
 _Whole = NDArray[np.int32]
@@ -185,10 +186,7 @@ class ControlPoints(_Table):
             If the file cannot be written.
         """
         text = self._pyfai_text(spacings, wavelength) if Path(path).suffix == ".npt" else self._table_text()
-        try:
-            Path(path).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(path, error.strerror or str(error), "Check the folder and the permissions.") from None
+        write_whole(path, text)
 
     def _table_text(self) -> str:
         rows = zip(*(column.tolist() for _, column in self._columns()), strict=True)

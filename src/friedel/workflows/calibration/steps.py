@@ -155,9 +155,11 @@ def calibrate_refine(parameters: RefineGeometry, context: Context) -> xr.Dataset
 
 def calibrate_validate(parameters: ValidateGeometry, context: Context) -> xr.Dataset:
     """Judge a geometry by control points, and by an image if there is one."""
-    read = [path for path in (parameters.points, parameters.geometry, parameters.image) if path]
-    refuse_to_replace_inputs([parameters.output], read)
-    check_outputs([parameters.output], parameters.overwrite)
+    given = (parameters.points, parameters.geometry, parameters.image, parameters.mask, parameters.reference)
+    read = [path.partition("::")[0] for path in given if path]
+    result_file = None if parameters.output is None else outputs_of(parameters.output)[1]
+    refuse_to_replace_inputs([result_file], read)
+    check_outputs([result_file], parameters.overwrite)
     calibrant = Calibrant.load(parameters.calibrant)
     points = read_control_points(parameters.points)
     geometry = Geometry.load(parameters.geometry)
@@ -178,8 +180,9 @@ def calibrate_validate(parameters: ValidateGeometry, context: Context) -> xr.Dat
     )
     dataset = calibration_dataset(points, refinement, validation, calibrant, scenes, context.runner.threads)
     dataset = with_record(dataset, context, [*read, parameters.calibrant])
-    if parameters.output is not None:
-        write_result(outputs_of(parameters.output)[1], dataset)
+    if result_file is not None:
+        write_result(result_file, dataset)
+        dataset.attrs["files"] = [str(result_file)]
     return dataset
 
 
