@@ -163,7 +163,7 @@ def test_names_and_what_is_said_of_unknown_ones():
 
 
 def test_files_that_are_no_structure(tmp_path):
-    with pytest.raises(FileError, match=r"absent\.cif"):
+    with pytest.raises(FileError, match=r"absent\.cif: No such file"):
         Crystal.from_cif(tmp_path / "absent.cif")
     (tmp_path / "text.cif").write_text("hello")
     with pytest.raises(FileError, match=r"text\.cif"):

@@ -10,6 +10,7 @@ anomalous scattering is left out, so F does not depend on the wavelength.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -300,7 +301,10 @@ def read_cif(path: str | Path) -> Crystal:
     remedy = "Give a CIF file of a crystal structure, as structure databases write it."
     try:
         structure = gemmi.read_small_structure(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
+    except OSError as error:
+        said = f"{os.strerror(error.errno)}." if error.errno else str(error)
+        raise FileError(path, said, "Check the path and the permissions.") from None
+    except (RuntimeError, ValueError) as error:
         raise FileError(path, str(error).removeprefix(str(path)).strip(": ") or "cannot be read.", remedy) from None
     group = structure.spacegroup or _group_of_operations(structure.symops)
     if group is None:
