@@ -36,11 +36,15 @@ def test_reflections_that_coincide_are_one_ring() -> None:
 
 def test_intensities_are_those_of_powder_diffraction_tables() -> None:
     # Certificates of NIST SRM 640e and 660c and powder tables, for Cu Kα and thus an unpolarized beam.
-    tables = {"Si": [100, 64.3, 37.3, 9.6], "LaB6": [64.3, 100, 41.5, 20.2], "CeO2": [100, 27.7, 48.6, 35.7]}
-    for name, expected in tables.items():
+    tables = {
+        "Si": ([100, 64.3, 37.3, 9.6], 0.01),
+        "LaB6": ([64.3, 100, 41.5, 20.2], 0.05),
+        "CeO2": ([100, 27.7, 48.6, 35.7], 0.2),  # the table falls faster with the angle
+    }
+    for name, (expected, tolerance) in tables.items():
         rings = Calibrant.named(name).rings(CU_K_ALPHA)
         seen = (rings.intensity * (1 + np.cos(rings.two_theta) ** 2))[:4]
-        assert 100 * seen / seen.max() == pytest.approx(expected, rel=0.2)
+        assert 100 * seen / seen.max() == pytest.approx(expected, rel=tolerance)
 
 
 @given(st.floats(0.05, 3.0), st.floats(0.1, math.pi))

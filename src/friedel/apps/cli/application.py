@@ -153,9 +153,9 @@ def _execute(task: Task[Any], parameters: Parameters, quiet: bool = False, **whe
     judgement = judgement_of(result)
     if judgement is not None and not quiet:
         _write(judgement.summary)
-    if not written:
-        _write(repr(result) if judgement is None else "")
-    elif not quiet:
+    if not written and judgement is None:
+        _write(repr(result))
+    elif written and not quiet:
         cost = f"{usage.seconds:.1f} s, {usage.peak_memory / 1e6:.0f} MB of memory at most"
         _write(f"Wrote {' and '.join(written)} ({cost}).")
     if judgement is None or judgement.verdict != "doubtful":
