@@ -31,7 +31,7 @@ SIGNIFICANT_CORRELATION = 1.0
 FEWEST_PAIRS = 30
 FARTHEST_NEIGHBOUR = 20
 SMALLEST_SCALE = 1e-9
-SMALLEST_BIAS = 0.003
+SMALLEST_BIAS = 0.001
 """Pixels by which a quarter of a ring may be off whatever counts say: tails, backgrounds, response."""
 EXACT = 1e-3
 """Residuals in standard errors below which points are computed rather than measured."""
